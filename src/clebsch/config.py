@@ -1,0 +1,106 @@
+"""Strict configuration: one base class, YAML in, readable errors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clebsch.errors import ConfigError, did_you_mean
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+class StrictConfig(BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping from ``path``; raises ConfigError where it is missing, malformed or no mapping."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"Config file '{path}' does not exist. Give the path of a YAML file.")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping 'key: value', got {type(content).__name__}.")
+    return content
+
+
+def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return ``mapping`` with every ``dotted.key=value`` of ``overrides`` set; values are YAML."""
+    result = _copy(mapping)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"Override '{override}' must read key=value, for example train.max_epochs=2.")
+        *parents, last = key.split(".")
+        node = result
+        for parent in parents:
+            child = node.get(parent)
+            node[parent] = child if isinstance(child, dict) else {}
+            node = node[parent]
+        node[last] = yaml.safe_load(value)
+    return result
+
+
+def parse_config(cls: type[ConfigType], mapping: Mapping[str, Any], where: str = "config") -> ConfigType:
+    """Validate ``mapping`` as ``cls``; raises ConfigError that names ``where``, the dotted key and the cure."""
+    try:
+        return cls.model_validate(mapping)
+    except ValidationError as error:
+        lines = [_explain(cls, item) for item in error.errors()]
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return value
+
+
+def _explain(cls: type[BaseModel], item: Any) -> str:
+    path, _ = _walk(cls, item["loc"])
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        _, models = _walk(cls, item["loc"][:-1])
+        options = sorted({name for model in models for name in model.model_fields})
+        known = f" Known keys: {', '.join(options)}." if options else ""
+        return f"unknown key '{key}'.{did_you_mean(path[-1], options)}{known}"
+    if item["type"] == "missing":
+        return f"key '{key}' is missing and has no default."
+    given = item.get("input")
+    shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r})"
+    reason = item["msg"].removeprefix("Value error, ")
+    return f"key '{key}': {reason}{shown}." if key else f"{reason}{shown}."
+
+
+def _walk(cls: type[BaseModel], location: Sequence[Any]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Keys of ``location`` as a user writes them, and the configurations that the last one can hold.
+
+    Where a section has several forms, pydantic puts the form's tag into the location; it picks the form and is no key.
+    """
+    models: list[type[BaseModel]] = [cls]
+    path: list[str] = []
+    for part in location:
+        tagged = [m for m in models if any(field.default == part for field in m.model_fields.values())]
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        if tagged and not fields and not isinstance(part, int):
+            models = tagged
+            continue
+        path.append(str(part))
+        models = [found for field in fields for found in _models_in(field.annotation)] or models
+    return path, models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]

@@ -1,0 +1,50 @@
+"""Fixtures of the whole suite: benchmark data, generators with fixed seeds, and a small labelled file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import ase.io
+import hypothesis
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+hypothesis.settings.register_profile("clebsch", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("clebsch")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the public data sets: $CLEBSCH_DATA; tests that need it are skipped where it is unset."""
+    root = os.environ.get("CLEBSCH_DATA")
+    if not root:
+        pytest.skip("CLEBSCH_DATA is not set: no benchmark data at hand")
+    return Path(root)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Explicit generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+def labelled_alloy(seed: int) -> Atoms:
+    """A rattled four-atom Cu3Au cell with energy, forces and stress of ASE's effective-medium potential."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[0] = "Au"
+    atoms.rattle(0.1, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_stress()
+    return atoms
+
+
+@pytest.fixture(scope="session")
+def alloy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve labelled configurations of a periodic alloy, in extended XYZ."""
+    path = tmp_path_factory.mktemp("data") / "alloy.xyz"
+    ase.io.write(path, [labelled_alloy(seed) for seed in range(12)])
+    return path
