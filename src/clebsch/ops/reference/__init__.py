@@ -1,0 +1,14 @@
+"""The reference backend: plain torch, the definition that every other backend is held to."""
+
+from __future__ import annotations
+
+from clebsch.ops.interface import Backend
+from clebsch.ops.reference.convolution import Convolution
+from clebsch.ops.reference.harmonics import SphericalHarmonics
+from clebsch.ops.reference.product_basis import ProductBasis
+
+REFERENCE = Backend(
+    name="reference", spherical_harmonics=SphericalHarmonics, convolution=Convolution, product_basis=ProductBasis
+)
+
+__all__ = ["REFERENCE", "Convolution", "ProductBasis", "SphericalHarmonics"]
