@@ -1,0 +1,52 @@
+"""Data: configurations and their labels, neighbour lists, graphs, batches, splits and statistics."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clebsch.data.batches import BatchSampler
+from clebsch.data.configuration import Configuration, find_elements
+from clebsch.data.datasets import Dataset, load_dataset
+from clebsch.data.labels import LabelKeys
+from clebsch.data.neighbors import neighbor_list
+from clebsch.data.reading import read_configurations, read_isolated_atoms
+from clebsch.data.splits import split
+
+if TYPE_CHECKING:
+    from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
+    from clebsch.data.statistics import E0Fit, Statistics, compute_statistics, fit_e0
+
+# torch takes a second to import, and reading needs none of it.
+_NEEDS_TORCH = {
+    **dict.fromkeys(("Batch", "Graph", "build_graph", "build_graphs", "collate"), "graph"),
+    **dict.fromkeys(("E0Fit", "Statistics", "compute_statistics", "fit_e0"), "statistics"),
+}
+
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "Configuration",
+    "Dataset",
+    "E0Fit",
+    "Graph",
+    "LabelKeys",
+    "Statistics",
+    "build_graph",
+    "build_graphs",
+    "collate",
+    "compute_statistics",
+    "find_elements",
+    "fit_e0",
+    "load_dataset",
+    "neighbor_list",
+    "read_configurations",
+    "read_isolated_atoms",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module 'clebsch.data' has no attribute '{name}'")
+    return getattr(import_module(f"clebsch.data.{_NEEDS_TORCH[name]}"), name)

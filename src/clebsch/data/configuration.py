@@ -1,0 +1,176 @@
+"""Configuration: one labelled arrangement of atoms, in eV and Å, checked once when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
+from jaxtyping import Bool, Float, Int
+
+from clebsch.data.labels import LABELS, LabelKeys, check_labels_present, config_type, is_isolated_atom, read_label
+from clebsch.data.neighbors import complete_cell, neighbor_list
+from clebsch.errors import DataError
+
+# No two nuclei of a real configuration come this near (Å).
+SMALLEST_DISTANCE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """Atoms with their labels; ``None`` stands for a label that is not there.
+
+    Args:
+        numbers: [atoms], atomic numbers.
+        positions: [atoms, 3], Å.
+        cell: [3, 3], cell vectors as rows, Å; zeros where there is none.
+        pbc: [3], which directions are periodic; a cell without pbc plays no part.
+        energy: total energy, eV.
+        forces: [atoms, 3], eV/Å.
+        stress: [3, 3], +(1/V) dE/dstrain, eV/Å^3.
+        config_type: a name of the kind of configuration, or empty.
+        origin: where it comes from, for messages: "file.xyz, frame 12", counted from 0.
+
+    Raises:
+        DataError: a shape is wrong, a number is not finite, or an atomic number is unknown.
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
+    pbc: Bool[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3, dtype=bool))
+    energy: float | None = None
+    forces: Float[np.ndarray, "atoms 3"] | None = None
+    stress: Float[np.ndarray, "3 3"] | None = None
+    config_type: str = ""
+    origin: str = "configuration"
+
+    def __post_init__(self) -> None:
+        numbers = np.asarray(self.numbers, dtype=np.int64).reshape(-1)
+        shapes = {"positions": (len(numbers), 3), "cell": (3, 3), "forces": (len(numbers), 3), "stress": (3, 3)}
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
+        if self.energy is not None:
+            object.__setattr__(self, "energy", float(self.energy))
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, self._array(name, value, shape))
+        self._check()
+
+    def _array(self, name: str, value: object, shape: tuple[int, int]) -> np.ndarray:
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != shape:
+            raise DataError(f"{self.origin}: {name} must have shape {shape}, got {array.shape}.")
+        if not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0, 0])
+            item = f"atom {row}" if name in ("positions", "forces") else f"row {row}"
+            raise DataError(
+                f"{self.origin}: {name} must be finite numbers, got {array[row].tolist()} for {item}. "
+                "Remove or recompute this configuration."
+            )
+        return array
+
+    def _check(self) -> None:
+        if not len(self.numbers):
+            raise DataError(f"{self.origin}: a configuration needs at least one atom, got none. Remove it.")
+        if self.numbers.min() < 1 or self.numbers.max() >= len(chemical_symbols):
+            atom = int(np.flatnonzero((self.numbers < 1) | (self.numbers >= len(chemical_symbols)))[0])
+            raise DataError(
+                f"{self.origin}: atom {atom} has atomic number {self.numbers[atom]}; expected an element, "
+                f"1 to {len(chemical_symbols) - 1}."
+            )
+        if self.energy is not None and not np.isfinite(self.energy):
+            raise DataError(
+                f"{self.origin}: energy must be a finite number, got {self.energy}. "
+                "Remove or recompute this configuration."
+            )
+        try:
+            complete_cell(self.cell, self.pbc)
+        except DataError as error:
+            raise DataError(f"{self.origin}: {error}") from None
+        if self.stress is not None and self.volume <= 0.0:
+            raise DataError(
+                f"{self.origin}: a stress label needs a cell with a volume, got cell {self.cell.tolist()}. "
+                "Give the cell, or set the stress key to null."
+            )
+
+    @property
+    def num_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Chemical symbol of every atom."""
+        return tuple(chemical_symbols[number] for number in self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, Å^3; zero where there is none."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def is_isolated_atom(self) -> bool:
+        """Whether this is a free atom, whose energy is an E0."""
+        return is_isolated_atom(self.num_atoms, self.pbc, self.config_type)
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, keys: LabelKeys | None = None, origin: str = "atoms") -> Configuration:
+        """Return the configuration of an ASE ``Atoms`` with the labels that ``keys`` names (none without keys).
+
+        Raises DataError where a named label is missing, not finite or of the wrong shape, where the same label
+        stands in two places with different values, and where two atoms are closer than 0.1 Å.
+        """
+        keys = keys or LabelKeys(energy=None, forces=None)
+        check_labels_present([(0, atoms)], keys, origin)
+        energy, forces, stress = (read_label(atoms, label, getattr(keys, label), origin) for label in LABELS)
+        if len(atoms) == 1 and keys.forces is not None and forces is None:
+            forces = np.zeros((1, 3))
+        configuration = cls(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=np.array(atoms.cell),
+            pbc=np.array(atoms.pbc),
+            energy=None if energy is None else float(energy),
+            forces=forces,
+            stress=stress,
+            config_type=config_type(atoms),
+            origin=origin,
+        )
+        configuration.check_distances()
+        return configuration
+
+    def check_distances(self, smallest: float = SMALLEST_DISTANCE) -> None:
+        """Raise DataError where two atoms, or an atom and a periodic image, are closer than ``smallest`` (Å)."""
+        centers, neighbors, shifts = neighbor_list(self.positions, self.cell, self.pbc, smallest)
+        if not len(centers):
+            return
+        vectors = self.positions[neighbors] - self.positions[centers] + shifts @ self.cell
+        distances = np.linalg.norm(vectors, axis=1)
+        edge = int(distances.argmin())
+        image = f" (periodic image {shifts[edge].tolist()})" if shifts[edge].any() else ""
+        raise DataError(
+            f"{self.origin}: atoms {centers[edge]} and {neighbors[edge]}{image} are {distances[edge]:.4f} Å apart; "
+            f"expected at least {smallest} Å. Check that positions and cell are in Å, and pbc; remove duplicates."
+        )
+
+    def to_atoms(self) -> Atoms:
+        """Return an ASE ``Atoms`` with the labels in a SinglePointCalculator (stress in Voigt order)."""
+        info = {"config_type": self.config_type} if self.config_type else {}
+        atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=info)
+        stress = None if self.stress is None else self.stress.reshape(9)[[0, 4, 8, 5, 2, 1]]
+        labels = {"energy": self.energy, "forces": self.forces, "stress": stress}
+        present = {name: value for name, value in labels.items() if value is not None}
+        if present:
+            atoms.calc = SinglePointCalculator(atoms, **present)
+        return atoms
+
+
+def find_elements(configurations: Iterable[Configuration]) -> tuple[str, ...]:
+    """Return the chemical symbols that occur, in order of atomic number."""
+    numbers = {int(number) for configuration in configurations for number in configuration.numbers}
+    return tuple(chemical_symbols[number] for number in sorted(numbers))

@@ -1,0 +1,200 @@
+"""Labels of a frame: which keys hold energy, forces and stress, and what they must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from clebsch.config import StrictConfig
+from clebsch.errors import DataError, did_you_mean
+
+LABELS = ("energy", "forces", "stress")
+ISOLATED_ATOM_TYPES = ("isolatedatom", "isolatedatoms")
+# Two copies of one label may have been written with different numbers of digits.
+AGREEMENT = 1e-5
+# 10 eV/Å^3 is 1600 GPa: a larger stress is in kbar or GPa, or is a virial.
+LARGEST_STRESS = 10.0
+
+
+class LabelKeys(StrictConfig):
+    """Names under which a file holds its labels; ``None`` says that the label is not wanted.
+
+    A key is looked up in the results of the attached ASE calculator (where ASE puts ``energy``, ``forces`` and
+    ``stress`` of an extended-XYZ file) and in ``Atoms.info`` or ``Atoms.arrays`` (where it leaves ``REF_energy``).
+    Energies are eV, forces eV/Å, stress eV/Å^3 with the sign +(1/V) dE/dstrain.
+    """
+
+    energy: str | None = "energy"
+    forces: str | None = "forces"
+    stress: str | None = None
+
+
+def config_type(atoms: Atoms) -> str:
+    """Return the ``config_type`` of a frame, or an empty string."""
+    return str(atoms.info.get("config_type", ""))
+
+
+def is_isolated_atom(num_atoms: int, pbc: np.ndarray, config_type: str) -> bool:
+    """Return whether this is a free atom, whose energy is an E0: one atom, not periodic or marked as isolated."""
+    marked = config_type.lower().replace("_", "").replace("-", "") in ISOLATED_ATOM_TYPES
+    return num_atoms == 1 and (marked or not np.any(pbc))
+
+
+def read_label(atoms: Atoms, label: str, key: str | None, origin: str) -> np.ndarray | None:
+    """Return one label of a frame as float64: energy [], forces [atoms, 3] or stress [3, 3]; ``None`` without it.
+
+    Raises DataError where the value has the wrong shape or type, where two places hold different values, and where
+    the attached calculator's results belong to other positions.
+    """
+    if key is None:
+        return None
+    found = [(place, _shaped(value, atoms, label, key, origin)) for place, value in _places(atoms, key, origin)]
+    if not found:
+        return None
+    first_place, first = found[0]
+    for place, value in found[1:]:
+        if not np.allclose(first, value, rtol=0.0, atol=AGREEMENT, equal_nan=True):
+            raise DataError(
+                f"{origin}: the {label} label '{key}' stands in {first_place} and in {place} with different values "
+                f"(largest difference {np.abs(first - value).max():.3g}). Keep one of them, or name another key."
+            )
+    return first
+
+
+def check_labels_present(frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, path: str) -> None:
+    """Raise DataError where a wanted label is in no frame, or in some frames only.
+
+    A single atom needs no forces: they are zero by symmetry. An isolated atom needs no stress.
+    """
+    for label in LABELS:
+        key = getattr(keys, label)
+        if key is None:
+            continue
+        needing = [(number, atoms) for number, atoms in frames if _needs(atoms, label)]
+        without = [number for number, atoms in needing if not has_key(atoms, key)]
+        if without and len(without) == len(needing):
+            raise DataError(_absent(path, label, key, [atoms for _, atoms in needing]))
+        if without:
+            raise DataError(
+                f"{path}: {len(without)} of {len(needing)} frames have no {label} label '{key}'; the first is "
+                f"frame {without[0]}. Label these frames, put them in a file of their own, or set the "
+                f"{label} key to null."
+            )
+
+
+def _needs(atoms: Atoms, label: str) -> bool:
+    if label == "stress":
+        return not is_isolated_atom(len(atoms), atoms.pbc, config_type(atoms))
+    return label == "energy" or len(atoms) > 1
+
+
+def has_key(atoms: Atoms, key: str) -> bool:
+    """Return whether any place of a frame holds ``key``."""
+    return any(key in mapping and mapping[key] is not None for _, mapping in _mappings(atoms))
+
+
+def _mappings(atoms: Atoms) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if atoms.calc is not None:
+        yield "the attached calculator", getattr(atoms.calc, "results", {})
+    yield "Atoms.info", atoms.info
+    yield "Atoms.arrays", {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    for name in ("key_value_pairs", "data"):  # where ASE's database rows keep what is not a calculator result
+        mapping = atoms.info.get(name)
+        if isinstance(mapping, Mapping):
+            yield f"Atoms.info['{name}']", mapping
+
+
+def _places(atoms: Atoms, key: str, origin: str) -> Iterator[tuple[str, Any]]:
+    for place, mapping in _mappings(atoms):
+        if key not in mapping or mapping[key] is None:
+            continue
+        if place == "the attached calculator":
+            computed_for = getattr(atoms.calc, "atoms", None)
+            if isinstance(computed_for, Atoms) and not _same_geometry(computed_for, atoms):
+                raise DataError(
+                    f"{origin}: the attached calculator's '{key}' was computed before positions, cell, pbc or elements "
+                    "changed. Compute the labels again for this geometry, or detach the calculator."
+                )
+        yield place, mapping[key]
+
+
+def _same_geometry(first: Atoms, second: Atoms) -> bool:
+    pairs = (
+        (first.numbers, second.numbers),
+        (first.pbc, second.pbc),
+        (first.positions, second.positions),
+        (first.cell.array, second.cell.array),
+    )
+    return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
+
+
+def _shaped(value: Any, atoms: Atoms, label: str, key: str, origin: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{origin}: the {label} label '{key}' must be numbers, got {value!r:.60}.")
+    array = array.astype(np.float64)
+    if label == "stress":
+        return _stress_matrix(array, key, origin)
+    if label == "energy" and array.size == 1:
+        return array.reshape(())
+    if label == "forces" and array.shape == (len(atoms), 3):
+        return array
+    expected = "one number (eV)" if label == "energy" else f"shape ({len(atoms)}, 3) (eV/Å)"
+    raise DataError(
+        f"{origin}: the {label} label '{key}' must be {expected}, got shape {array.shape}. "
+        f"Name the key that holds the {label}."
+    )
+
+
+def _stress_matrix(array: np.ndarray, key: str, origin: str) -> np.ndarray:
+    """Return [3, 3] from 3x3, nine numbers, or six in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
+    if "virial" in key.lower():
+        raise DataError(
+            f"{origin}: '{key}' names a virial (eV), not a stress. Store stress = -virial / volume (eV/Å^3) under a "
+            "key of its own and name that."
+        )
+    if array.shape == (6,):
+        array = array[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
+    if array.shape not in ((9,), (3, 3)):
+        raise DataError(
+            f"{origin}: the stress label '{key}' must be six numbers (Voigt xx, yy, zz, yz, xz, xy), nine numbers or "
+            f"3x3 (eV/Å^3), got shape {array.shape}."
+        )
+    stress = array.reshape(3, 3)
+    largest = np.nanmax(np.abs(stress), initial=0.0)
+    if np.nanmax(np.abs(stress - stress.T), initial=0.0) > 1e-6 + 1e-3 * largest:
+        raise DataError(f"{origin}: the stress label '{key}' must be symmetric, got {stress.tolist()}.")
+    if np.isfinite(largest) and largest > LARGEST_STRESS:
+        raise DataError(
+            f"{origin}: the stress label '{key}' reaches {largest:.4g}, which is no stress in eV/Å^3 "
+            "(10 eV/Å^3 = 1602 GPa). Convert it: 1 GPa = 0.0062415 eV/Å^3, 1 kbar = 0.00062415 eV/Å^3."
+        )
+    return 0.5 * (stress + stress.T)
+
+
+def _absent(path: str, label: str, key: str, frames: Sequence[Atoms]) -> str:
+    """Message for a label that no frame has, with the keys that could be meant."""
+    names: set[str] = set()
+    for atoms in frames[:100]:
+        for place, mapping in _mappings(atoms):
+            if label == "forces" or place != "Atoms.arrays":
+                names.update(name for name, value in mapping.items() if _could_be(name, value, atoms, label))
+    found = ", ".join(sorted(names)) or "none"
+    return (
+        f"{path}: none of the {len(frames)} frames read has the {label} label '{key}'. Keys that could hold {label}: "
+        f"{found}.{did_you_mean(key, names)} Set the {label} key to the right name, or to null to do without."
+    )
+
+
+def _could_be(name: str, value: Any, atoms: Atoms, label: str) -> bool:
+    if name in LABELS and name != label:
+        return False
+    array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.ndarray, np.generic)) else None
+    if array is None or array.dtype.kind not in "fiu":
+        return False
+    if label == "energy":
+        return array.size == 1 and array.dtype.kind == "f"
+    return array.shape == (len(atoms), 3) if label == "forces" else array.shape in ((6,), (9,), (3, 3))

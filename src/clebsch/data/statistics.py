@@ -1,0 +1,153 @@
+"""Statistics of a training set: E0, average number of neighbours, size of the forces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clebsch.data.configuration import Configuration
+from clebsch.data.graph import Graph
+from clebsch.errors import DataError
+
+# Atoms bind with a few eV each: a larger mean says that E0 belong to other energies than the labels.
+LARGEST_BINDING = 100.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a model takes from its training set.
+
+    Args:
+        e0: energy of every isolated atom, eV.
+        average_num_neighbors: edges per atom.
+        force_rms: root mean square of the force components, eV/Å; None without forces.
+        energy_mean_per_atom: mean over configurations of (E - sum_i E0_i) / N, eV; None without energies.
+        energy_std_per_atom: standard deviation of the same, eV; None without energies.
+        num_graphs: number of configurations.
+        num_atoms: number of atoms in all of them.
+    """
+
+    e0: dict[str, float]
+    average_num_neighbors: float
+    force_rms: float | None
+    energy_mean_per_atom: float | None
+    energy_std_per_atom: float | None
+    num_graphs: int
+    num_atoms: int
+
+
+@dataclass(frozen=True)
+class E0Fit:
+    """E0 by least squares on the composition.
+
+    Args:
+        e0: energy of every element, eV.
+        rank: rank of the compositions; below the number of elements, only the sums that occur are determined.
+        rmse_per_atom: root mean square of (E - sum_i E0_i) / N, eV.
+        note: what to know about the fit, in one sentence.
+    """
+
+    e0: dict[str, float]
+    rank: int
+    rmse_per_atom: float
+    note: str
+
+
+def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> E0Fit:
+    """Fit E0 to total energies in float64: minimise sum_n (E_n - sum_z N_nz E0_z)^2, of smallest norm where not unique.
+
+    Args:
+        configurations: with energies.
+        elements: chemical symbols.
+
+    Raises:
+        DataError: there is no configuration, one has no energy, or one holds another element.
+    """
+    if not configurations:
+        raise DataError("E0 cannot be fitted to no configuration.")
+    counts = np.zeros((len(configurations), len(elements)))
+    energies = np.zeros(len(configurations))
+    columns = {symbol: column for column, symbol in enumerate(elements)}
+    for row, configuration in enumerate(configurations):
+        if configuration.energy is None:
+            raise DataError(f"{configuration.origin}: E0 cannot be fitted without an energy. Name the energy key.")
+        check_e0(columns, configuration.symbols, f"the element list ({configuration.origin})")
+        energies[row] = configuration.energy
+        for symbol in configuration.symbols:
+            counts[row, columns[symbol]] += 1.0
+    solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=1e-10)
+    per_atom = (energies - counts @ solution) / counts.sum(axis=1)
+    return E0Fit(
+        e0={symbol: float(value) for symbol, value in zip(elements, solution, strict=True)},
+        rank=int(rank),
+        rmse_per_atom=float(np.sqrt(np.mean(per_atom**2))),
+        note=_fit_note(counts, elements, int(rank)),
+    )
+
+
+def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Mapping[str, float]) -> Statistics:
+    """Return the statistics of training graphs.
+
+    Args:
+        graphs: the training set, with energies and forces or without.
+        elements: chemical symbols that the graphs' species index.
+        e0: energy of every isolated atom, eV; all zero to leave the energies as they are.
+
+    Raises:
+        DataError: there is no graph, E0 of an element is missing, or E0 do not belong to these energies.
+    """
+    if not graphs:
+        raise DataError("Statistics need at least one graph, got none.")
+    check_e0(e0, elements)
+    num_atoms = sum(graph.num_atoms for graph in graphs)
+    forces = [graph.forces for graph in graphs if graph.forces is not None]
+    binding = _energies_per_atom(graphs, [float(e0[symbol]) for symbol in elements])
+    mean = None if binding is None else float(binding.mean())
+    if mean is not None and abs(mean) > LARGEST_BINDING and any(e0.values()):
+        raise DataError(
+            f"After subtracting E0 the mean energy is {mean:.1f} eV per atom; expected a few eV. E0 "
+            f"({', '.join(f'{symbol} {e0[symbol]:.3f}' for symbol in elements)} eV) come from another method or unit "
+            "than the energies. Use isolated atoms of the same calculation, or fit E0."
+        )
+    return Statistics(
+        e0={symbol: float(e0[symbol]) for symbol in elements},
+        average_num_neighbors=sum(graph.num_edges for graph in graphs) / num_atoms,
+        force_rms=float(torch.cat(forces).square().mean().sqrt()) if forces else None,
+        energy_mean_per_atom=mean,
+        energy_std_per_atom=None if binding is None else float(binding.std(correction=0)),
+        num_graphs=len(graphs),
+        num_atoms=num_atoms,
+    )
+
+
+def check_e0(e0: Mapping[str, object], symbols: Sequence[str], source: str = "E0") -> None:
+    """Raise DataError where ``e0`` lacks one of ``symbols``."""
+    missing = sorted(set(symbols) - set(e0))
+    if missing:
+        raise DataError(
+            f"{source} has no entry for {', '.join(missing)}; it has {', '.join(e0) or 'none'}. "
+            "Add the energy of the isolated atom (eV), or fit E0 to the training energies."
+        )
+
+
+def _energies_per_atom(graphs: Sequence[Graph], e0: Sequence[float]) -> torch.Tensor | None:
+    table = torch.tensor(e0, dtype=torch.float64)
+    values = [
+        (graph.energy - table[graph.species].sum()) / graph.num_atoms for graph in graphs if graph.energy is not None
+    ]
+    return torch.stack(values) if values else None
+
+
+def _fit_note(counts: np.ndarray, elements: Sequence[str], rank: int) -> str:
+    absent = [symbol for symbol, total in zip(elements, counts.sum(axis=0), strict=True) if total == 0.0]
+    if absent:
+        return f"No configuration holds {', '.join(absent)}: E0 set to zero there."
+    if rank < len(elements):
+        return (
+            f"The compositions determine only {rank} of {len(elements)} combinations of E0; the solution of smallest "
+            "norm is taken. Energies of other compositions and of isolated atoms are not meaningful."
+        )
+    return "The compositions determine every E0."

@@ -1,0 +1,118 @@
+"""Graphs and batches: tensors of the right values, and errors that name the frame."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from frames import water
+
+from clebsch.data import Configuration, LabelKeys, build_graph, build_graphs, collate
+from clebsch.errors import DataError
+
+ELEMENTS = ("H", "O")
+REF = LabelKeys(energy="REF_energy", forces="REF_forces")
+
+
+def configuration() -> Configuration:
+    return Configuration.from_atoms(water(config_type="gas"), REF, "a.xyz, frame 3")
+
+
+def test_graph_of_a_molecule():
+    graph = build_graph(configuration(), ELEMENTS, 1.2)
+    assert graph.species.tolist() == [1, 0, 0]
+    assert list(zip(graph.centers.tolist(), graph.neighbors.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0), (2, 0)]
+    assert (graph.num_atoms, graph.num_edges) == (3, 4)
+    assert graph.energy is not None
+    assert graph.energy.item() == -10.5
+    assert graph.energy.shape == ()
+    assert (graph.origin, graph.config_type) == ("a.xyz, frame 3", "gas")
+    assert graph.stress is None
+    for name in ("positions", "cell", "shifts", "energy", "forces"):
+        assert getattr(graph, name).dtype == torch.float64, name
+    for name in ("species", "centers", "neighbors"):
+        assert getattr(graph, name).dtype == torch.int64, name
+
+
+def test_graph_shares_no_memory_with_the_configuration():
+    source = configuration()
+    build_graph(source, ELEMENTS, 5.0).positions.zero_()
+    assert source.positions.any()
+
+
+def test_edge_vectors_of_a_crystal():
+    source = Configuration.from_atoms(bulk("Cu"))
+    graph = build_graph(source, ("Cu",), 2.6)
+    vectors = graph.positions[graph.neighbors] - graph.positions[graph.centers] + graph.shifts @ graph.cell
+    assert graph.num_edges == 12
+    torch.testing.assert_close(vectors.norm(dim=1), torch.full((12,), 3.61 / np.sqrt(2), dtype=torch.float64))
+
+
+def test_isolated_atom_has_no_edges():
+    graph = build_graph(Configuration.from_atoms(Atoms("H")), ELEMENTS, 5.0)
+    assert graph.num_edges == 0
+    batch = collate([graph, graph])
+    assert (batch.num_edges, batch.num_graphs) == (0, 2)
+    assert batch.shifts.shape == (0, 3)
+
+
+def test_elements_must_be_known():
+    with pytest.raises(DataError, match=r"a.xyz, frame 3: atom 0 is O, .*elements \(H, C\)"):
+        build_graph(configuration(), ("H", "C"), 5.0)
+    with pytest.raises(DataError, match="'Ch' is not a chemical symbol"):
+        build_graph(configuration(), ("H", "Ch"), 5.0)
+    with pytest.raises(DataError, match="'H' is listed twice"):
+        build_graph(configuration(), ("H", "O", "H"), 5.0)
+
+
+def test_batch_is_its_graphs_one_after_another():
+    atoms = bulk("Cu", cubic=True)
+    other = Configuration(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc, 1.0, np.zeros((4, 3)))
+    graphs = build_graphs([configuration(), other, configuration()], ("H", "O", "Cu"), 3.0)
+    batch = collate(graphs)
+    assert batch.num_graphs == 3
+    assert batch.num_atoms.tolist() == [3, 4, 3]
+    assert batch.graph_index.tolist() == [0] * 3 + [1] * 4 + [2] * 3
+    assert batch.energy is not None
+    assert batch.energy.tolist() == [-10.5, 1.0, -10.5]
+    assert batch.forces is not None
+    assert batch.forces.shape == (10, 3)
+    assert batch.cell.shape == (3, 3, 3)
+    assert (batch.centers.diff() >= 0).all()
+    edge_graph = batch.graph_index[batch.centers]
+    assert (edge_graph == batch.graph_index[batch.neighbors]).all()
+    cells = batch.cell[edge_graph]
+    vectors = batch.positions[batch.neighbors] - batch.positions[batch.centers]
+    vectors = vectors + torch.einsum("es,esd->ed", batch.shifts, cells)
+    alone = [g.positions[g.neighbors] - g.positions[g.centers] + g.shifts @ g.cell for g in graphs]
+    torch.testing.assert_close(vectors, torch.cat(alone))
+
+
+def test_stress_is_stacked():
+    source = Configuration(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3, np.ones(3, bool), stress=np.eye(3))
+    batch = collate(build_graphs([source, source], ("Cu",), 3.5))
+    assert batch.stress is not None
+    assert batch.stress.shape == (2, 3, 3)
+    assert batch.energy is None
+    assert batch.forces is None
+
+
+def test_to_device_keeps_everything():
+    batch = collate(build_graphs([configuration()], ELEMENTS, 3.0))
+    moved = batch.to("meta")
+    for item in dataclasses.fields(batch):
+        value, other = getattr(batch, item.name), getattr(moved, item.name)
+        assert (value is None) == (other is None)
+        assert other is None or (other.device.type == "meta" and other.shape == value.shape)
+
+
+def test_what_cannot_be_a_batch():
+    with pytest.raises(DataError, match="at least one graph"):
+        collate([])
+    graphs = build_graphs([configuration(), dataclasses.replace(configuration(), forces=None)], ELEMENTS, 3.0)
+    with pytest.raises(DataError, match=r"1 of 2 graphs of a batch have no forces, the first is a.xyz, frame 3"):
+        collate(graphs)

@@ -1,0 +1,71 @@
+"""Splits and batch orders: complete, without overlap, and the same for the same seed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clebsch.data import BatchSampler, split
+from clebsch.errors import DataError
+
+
+@given(n=st.integers(1, 200), fraction=st.floats(0.0, 0.9), seed=st.integers(0, 5))
+def test_split_is_a_partition(n: int, fraction: float, seed: int):
+    train, valid = split(n, int(fraction * n), seed)
+    assert sorted([*train, *valid]) == list(range(n))
+    assert len(valid) == int(fraction * n)
+    assert (np.diff(train) > 0).all()
+
+
+def test_split_by_number_and_fraction():
+    assert [len(part) for part in split(500, 50)] == [450, 50]
+    assert [len(part) for part in split(500, 0.1)] == [450, 50]
+    assert [len(part) for part in split(5, 0)] == [5, 0]
+    np.testing.assert_array_equal(split(500, 50, seed=3)[1], split(500, 0.1, seed=3)[1])
+    assert split(500, 50, seed=3)[1].tolist() != split(500, 50, seed=4)[1].tolist()
+
+
+@pytest.mark.parametrize("valid", [-1, 10, 11, 1.0, 1.5, -0.1, 0.99])
+def test_split_leaves_something_to_train_on(valid: float):
+    with pytest.raises(DataError, match="leave something of the 10 configurations"):
+        split(10, valid)
+
+
+sizes = st.lists(st.integers(1, 40), max_size=60)
+
+
+@given(num_atoms=sizes, batch_size=st.integers(1, 9), shuffle=st.booleans(), epoch=st.integers(0, 3))
+def test_batches_by_number(num_atoms: list[int], batch_size: int, shuffle: bool, epoch: int):
+    batches = BatchSampler(num_atoms, batch_size=batch_size, shuffle=shuffle).batches(epoch)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(num_atoms)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+@given(num_atoms=sizes, max_atoms=st.integers(1, 60), shuffle=st.booleans(), epoch=st.integers(0, 3))
+def test_batches_by_atoms(num_atoms: list[int], max_atoms: int, shuffle: bool, epoch: int):
+    batches = BatchSampler(num_atoms, max_atoms=max_atoms, shuffle=shuffle).batches(epoch)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(num_atoms)))
+    for batch in batches:
+        assert len(batch) == 1 or sum(num_atoms[index] for index in batch) <= max_atoms
+    for batch, following in pairwise(batches):
+        assert sum(num_atoms[index] for index in [*batch, following[0]]) > max_atoms
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    sampler = BatchSampler([15] * 50, batch_size=5, seed=7)
+    later = [sampler.batches(epoch) for epoch in range(4)]
+    assert BatchSampler([15] * 50, batch_size=5, seed=7).batches(3) == later[3]
+    assert later[0] != later[1]
+    assert BatchSampler([15] * 50, batch_size=5, seed=8).batches(0) != later[0]
+    assert BatchSampler([15] * 7, batch_size=3, shuffle=False).batches(9) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("size", [{}, {"batch_size": 5, "max_atoms": 60}, {"batch_size": 0}, {"max_atoms": -1}])
+def test_one_size(size: dict[str, Any]):
+    with pytest.raises(DataError, match="Give either batch_size or max_atoms"):
+        BatchSampler([15] * 3, **size)
