@@ -1,0 +1,60 @@
+"""Bias-free perceptrons with unit-variance activations; weights of unit variance, scaled in the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+}
+
+
+@lru_cache
+def activation_scale(name: str) -> float:
+    r"""The factor c with :math:`E_{z \sim N(0, 1)}[(c\, f(z))^2] = 1`, by Gauss–Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    values = ACTIVATIONS[name](torch.from_numpy(nodes)).numpy()
+    return float((weights @ values**2 / weights.sum()) ** -0.5)
+
+
+def activate(name: str, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The activation ``name`` scaled to unit second moment on unit-variance input."""
+    return activation_scale(name) * ACTIVATIONS[name](x)
+
+
+def normal(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None) -> nn.Parameter:
+    """A parameter of independent standard normal entries, drawn in float64 so that dtypes start alike."""
+    return nn.Parameter(torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype))
+
+
+class MLP(nn.Module):
+    r"""Perceptron :math:`x_{t+1} = c\,\mathrm{SiLU}(x_t W_t / \sqrt{n_t})`, the last layer linear; no biases: f(0) = 0.
+
+    Args:
+        sizes: widths n_t from input to output, at least two.
+        dtype: of the weights.
+        generator: source of the initial weights.
+    """
+
+    def __init__(self, sizes: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([normal(shape, dtype, generator) for shape in pairwise(sizes)])
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """[..., sizes[0]] to [..., sizes[-1]]."""
+        last = len(self.weights) - 1
+        for index, weight in enumerate(self.weights):
+            x = x @ (weight / weight.shape[0] ** 0.5)
+            if index < last:
+                x = activate("silu", x)
+        return x

@@ -1,0 +1,138 @@
+"""Radial models: what turns the radial basis and the two elements into the weights of every path and channel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clebsch.basis.mlp import MLP, normal
+from clebsch.config import StrictConfig
+from clebsch.errors import ConfigError
+
+
+class RadialConfig(StrictConfig):
+    r"""Choice of the radial weights R_{pk}(r; z_i, z_j) of one layer.
+
+    Attributes:
+        kind: "none" (R = 1, only under an edge booster), "linear" (:math:`\sum_n W_{z_i z_j, n} b_n(r)`, per element
+            pair), "mlp" (one network of r for all elements) or "mlp_pair" ("mlp" plus a network of the element pair).
+        hidden: widths of the hidden layers of the networks.
+    """
+
+    kind: Literal["none", "linear", "mlp", "mlp_pair"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = (64, 64, 64)
+
+
+class PairMLP(nn.Module):
+    """A network of the element pair: one-hot centre and neighbour in, evaluated once per pair, not per edge.
+
+    Args:
+        num_elements: elements Z; the input has width 2 Z.
+        hidden: widths of the hidden layers.
+        width: output width.
+        dtype: of the weights.
+        generator: source of the initial weights.
+    """
+
+    pairs: Tensor
+
+    def __init__(
+        self,
+        num_elements: int,
+        hidden: tuple[int, ...],
+        width: int,
+        dtype: torch.dtype,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP((2 * num_elements, *hidden, width), dtype, generator)
+        self.register_buffer("pairs", one_hot_pairs(num_elements, dtype), persistent=False)
+
+    def forward(self, pairs: Int64[Tensor, " edges"]) -> Float[Tensor, "edges width"]:
+        """``pairs`` is z_i * Z + z_j."""
+        return self.mlp(self.pairs).index_select(0, pairs)
+
+
+def one_hot_pairs(num_elements: int, dtype: torch.dtype) -> Float[Tensor, "pairs inputs"]:
+    """One-hot (centre, neighbour) of all element pairs [Z * Z, 2 Z], the centre counting slowest."""
+    eye = torch.eye(num_elements, dtype=dtype)
+    centre = eye.repeat_interleave(num_elements, dim=0)
+    return torch.cat([centre, eye.repeat(num_elements, 1)], dim=1)
+
+
+class RadialModel(nn.Module):
+    r"""The radial weights of one layer.
+
+    * linear: :math:`R_{pk} = \sum_n W_{z_i z_j,n,pk} b_n(r) / \sqrt{N}` (N basis functions);
+    * mlp: :math:`R = \mathrm{MLP}(b(r))`;
+    * mlp_pair: :math:`R = \mathrm{MLP}(b(r)) + f_c(r)\, \mathrm{MLP}(z_i, z_j)`.
+
+    Args:
+        config: the choice, not "none".
+        num_basis: number of radial basis functions.
+        num_elements: elements Z.
+        num_paths: paths of the convolution.
+        num_channels: channels K.
+        dtype: of the weights.
+        generator: source of the initial weights.
+
+    Raises:
+        ConfigError: the kind is "none".
+    """
+
+    def __init__(
+        self,
+        config: RadialConfig,
+        *,
+        num_basis: int,
+        num_elements: int,
+        num_paths: int,
+        num_channels: int,
+        dtype: torch.dtype,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if config.kind == "none":
+            raise ConfigError("radial.kind: expected linear, mlp or mlp_pair, got 'none', which has no weights")
+        self.shape = (num_paths, num_channels)
+        width = num_paths * num_channels
+        self.config = config
+        self.num_basis = num_basis
+        if config.kind == "linear":
+            self.weight = normal((num_elements**2, num_basis, width), dtype, generator)
+        else:
+            self.mlp = MLP((num_basis, *config.hidden, width), dtype, generator)
+        if config.kind == "mlp_pair":
+            self.pair_mlp = PairMLP(num_elements, config.hidden, width, dtype, generator)
+
+    def forward(
+        self,
+        basis: Float[Tensor, "edges num_basis"],
+        pairs: Int64[Tensor, " edges"],
+        envelope: Float[Tensor, " edges"] | None,
+    ) -> Float[Tensor, "edges paths channels"]:
+        """Weights of every edge.
+
+        Args:
+            basis: radial basis times cutoff.
+            pairs: z_i * Z + z_j.
+            envelope: cutoff that the pair network is multiplied with; None where a booster vanishes at the cutoff.
+        """
+        if self.config.kind == "linear":
+            return self._linear(basis, pairs).unflatten(1, self.shape)
+        weights = self.mlp(basis)
+        if self.config.kind == "mlp_pair":
+            pair = self.pair_mlp(pairs)
+            weights = weights + (pair if envelope is None else pair * envelope[:, None])
+        return weights.unflatten(1, self.shape)
+
+    def _linear(self, basis: Tensor, pairs: Tensor) -> Tensor:
+        """One matrix product: the basis is put into the block of its pair."""
+        blocks = functional.one_hot(pairs, self.weight.shape[0]).to(basis.dtype)
+        spread = (blocks[:, :, None] * basis[:, None, :]).flatten(1)
+        return spread @ self.weight.flatten(0, 1) / self.num_basis**0.5
