@@ -1,0 +1,28 @@
+"""The Multi-ACE model and the potential made of it."""
+
+from __future__ import annotations
+
+from clebsch.models.config import LayerConfig, MultiACEConfig
+from clebsch.models.multi_ace import MultiACE
+from clebsch.models.potential import Potential, PotentialConfig, Prediction
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
+from clebsch.models.serialization import load_potential, read_potential_header, save_potential
+from clebsch.models.zbl import ZBL
+
+__all__ = [
+    "LayerConfig",
+    "MultiACE",
+    "MultiACEConfig",
+    "Potential",
+    "PotentialConfig",
+    "Prediction",
+    "ZBL",
+    "botnet",
+    "linear_ace",
+    "load_potential",
+    "mace",
+    "nequip",
+    "pace",
+    "read_potential_header",
+    "save_potential",
+]

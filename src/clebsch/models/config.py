@@ -1,0 +1,127 @@
+"""The one configuration of every Multi-ACE model."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from ase.data import atomic_numbers
+from pydantic import Field, field_validator, model_validator
+
+from clebsch.basis import BoosterConfig, RadialBasisConfig, RadialConfig
+from clebsch.config import StrictConfig
+from clebsch.errors import did_you_mean
+from clebsch.o3 import Irreps
+
+
+class LayerConfig(StrictConfig):
+    """One layer: one-particle basis, atomic basis, product basis, update, readout.
+
+    Attributes:
+        hidden_irreps: irreps of the features the layer returns, for example "0e+1o+2e".
+        node_features: whether the one-particle basis contains the features of the neighbour (else only the elements).
+        linear_up: whether those features are mixed linearly first.
+        radial: the radial weights.
+        path_mixing: "linear" keeps the paths of one l apart and mixes them linearly, "sum" adds them.
+        element_message: whether the atomic basis passes a linear map of the central element.
+        correlation: highest number of factors of the product basis; 1 leaves the atomic basis as it is.
+        distinct_factors: whether the factors are different linear maps of the atomic basis (PACE) or all the same;
+            this and the next play a part only where there is a product, at correlation 2 and above.
+        product_linear: whether the product basis is mixed linearly.
+        residual: what is added: nothing, a linear map of the features, or one per element.
+        gate: non-linearity of the result; scalars are activated, other irreps multiplied with activated scalars ("abs"
+            has a kink, where forces jump).
+        readout: how the energy is read off the scalars.
+        readout_hidden: width of the "mlp" readout.
+    """
+
+    hidden_irreps: str
+    node_features: bool = True
+    linear_up: bool = True
+    radial: RadialConfig = RadialConfig()
+    path_mixing: Literal["linear", "sum"] = "linear"
+    element_message: bool = False
+    correlation: int = Field(default=1, ge=1)
+    distinct_factors: bool = False
+    product_linear: bool = True
+    residual: Literal["none", "linear", "element"] = "none"
+    gate: Literal["none", "silu", "tanh", "abs"] = "none"
+    readout: Literal["none", "linear", "mlp"] = "linear"
+    readout_hidden: int = Field(default=16, ge=1)
+
+    @field_validator("hidden_irreps")
+    @classmethod
+    def _irreps(cls, value: str) -> str:
+        irreps = Irreps(value)
+        if not irreps:
+            raise ValueError("no irreps; write for example 0e+1o+2e, or 0e for scalars alone")
+        if len(set(irreps)) < len(irreps):
+            raise ValueError(f"'{value}' names an irrep twice; list it once, its multiplicity is num_channels")
+        return str(irreps)
+
+    @model_validator(mode="after")
+    def _can_be_read_out(self) -> LayerConfig:
+        if self.readout != "none" and "0e" not in self.hidden_irreps.split("+"):
+            raise ValueError(
+                f"readout '{self.readout}' needs the scalars 0e, but hidden_irreps are '{self.hidden_irreps}'; "
+                "add 0e or set readout to none"
+            )
+        if self.gate != "none" and self.correlation > 1 and not self.product_linear:
+            raise ValueError(f"gate '{self.gate}' needs product_linear to make its gate scalars; set it to true")
+        return self
+
+
+class MultiACEConfig(StrictConfig):
+    """A point of the Multi-ACE design space (arXiv 2205.06643).
+
+    Attributes:
+        elements: chemical symbols, in the order of the element index.
+        r_max: cutoff radius in Å.
+        l_max: highest degree of the spherical harmonics.
+        num_channels: channels K of every irrep.
+        avg_num_neighbors: average number of neighbours, the scale of the sum over neighbours.
+        neighbor_normalization: the sum is divided by that number ("average") or by its root ("sqrt").
+        radial_basis: the functions of the distance.
+        booster: the edge booster of PACE, shared by all layers; None for none.
+        layers: one entry per layer.
+    """
+
+    elements: tuple[str, ...] = Field(min_length=1)
+    r_max: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    l_max: int = Field(default=3, ge=0)
+    num_channels: int = Field(default=64, ge=1)
+    avg_num_neighbors: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    neighbor_normalization: Literal["average", "sqrt"] = "average"
+    radial_basis: RadialBasisConfig = RadialBasisConfig()
+    booster: BoosterConfig | None = None
+    layers: tuple[LayerConfig, ...] = Field(min_length=1)
+
+    @field_validator("elements")
+    @classmethod
+    def _elements(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for index, symbol in enumerate(value):
+            if atomic_numbers.get(symbol, 0) < 1:
+                raise ValueError(f"'{symbol}' is not a chemical symbol.{did_you_mean(symbol, atomic_numbers)}")
+            if symbol in value[:index]:
+                raise ValueError(f"'{symbol}' is listed twice; list every element once")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MultiACEConfig:
+        streams = self.booster.level + 1 if self.booster else 1
+        if self.num_channels % streams:
+            raise ValueError(
+                f"num_channels {self.num_channels} is not a multiple of booster.level + 1 = {streams}, the streams "
+                f"that share the channels; take {math.ceil(self.num_channels / streams) * streams}"
+            )
+        if self.booster and self.num_channels == streams:
+            raise ValueError(
+                f"num_channels {self.num_channels} leave one channel to each of the booster's {streams} streams, and "
+                f"its layer norm of one channel is zero; take at least {2 * streams}"
+            )
+        for index, layer in enumerate(self.layers):
+            if layer.radial.kind == "none" and self.booster is None:
+                raise ValueError(f"layers.{index}.radial.kind 'none' needs a booster; choose linear, mlp or mlp_pair")
+        if all(layer.readout == "none" for layer in self.layers):
+            raise ValueError("every layer has readout 'none', so there is no energy; give the last one linear or mlp")
+        return self

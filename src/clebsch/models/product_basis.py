@@ -1,0 +1,73 @@
+"""The product basis of one layer: factors, weights per element, linear mixing."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from clebsch.basis.mlp import normal
+from clebsch.models.config import LayerConfig
+from clebsch.models.linear import IrrepsLinear, split_irreps
+from clebsch.o3 import Irreps
+from clebsch.ops import Backend, ProductBasisDescriptor
+
+
+class ProductBasisLayer(nn.Module):
+    r"""Message of the product basis, :math:`m_i = \mathrm{linear}(B_i)` (arXiv 2206.07697, eq. 10-11).
+
+    Args:
+        layer: the layer; its correlation is at least 2.
+        features: irreps of the atomic basis.
+        output: irreps of the message, repeats allowed where the product is mixed linearly.
+        num_channels: channels K.
+        num_elements: elements Z.
+        backend: kernels.
+        dtype: of the weights.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        layer: LayerConfig,
+        *,
+        features: Irreps,
+        output: Irreps,
+        num_channels: int,
+        num_elements: int,
+        backend: Backend,
+        dtype: torch.dtype,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        unique = Irreps(dict.fromkeys(output))
+        self.descriptor = ProductBasisDescriptor(features, unique, layer.correlation, layer.distinct_factors)
+        self.product = backend.product_basis(self.descriptor, dtype)
+        options = {"dtype": dtype, "generator": generator}
+        count = layer.correlation if layer.distinct_factors else 0
+        self.factors = nn.ModuleList(
+            [IrrepsLinear(features, num_channels, features, num_channels, **options) for _ in range(count)]
+        )
+        self.weights = nn.ParameterList()
+        for block in self.descriptor.blocks:
+            paths = block.coupling.num_paths
+            weight = normal((num_elements, paths, num_channels), dtype, generator)
+            self.weights.append(nn.Parameter(weight.detach() / paths))
+        self.mixing = None
+        if layer.product_linear:
+            self.mixing = IrrepsLinear(unique, num_channels, output, num_channels, **options)
+
+    def forward(
+        self, basis: Float[Tensor, "_ atoms channels"], species: Int64[Tensor, " atoms"]
+    ) -> Float[Tensor, "components atoms channels"]:
+        """A [components, atoms, channels] to the message, components those of the output."""
+        product = self.product(self.product_factors(basis), list(self.weights), species)
+        return product if self.mixing is None else self.mixing(split_irreps(product, self.descriptor.output))
+
+    def product_factors(self, basis: Float[Tensor, "components atoms channels"]) -> list[Tensor]:
+        """The factors: A itself, or its different linear maps, each of A's shape."""
+        if not len(self.factors):
+            return [basis]
+        parts = split_irreps(basis, self.features)
+        return [factor(parts) for factor in self.factors]

@@ -1,0 +1,130 @@
+"""Reference frames: configurations with the energies and forces that a saved potential must reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers, covalent_radii
+
+from clebsch.data import Configuration, build_graph, collate
+from clebsch.errors import CheckpointError
+from clebsch.models.potential import Potential
+
+# Largest deviation, relative to the energies and forces of a frame (and to 1 eV per atom, 1 eV/Å).
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True)
+class ReferenceFrame:
+    """A configuration without labels, and the ``energy`` (eV) and ``forces`` [atoms, 3] (eV/Å) of a potential."""
+
+    configuration: Configuration
+    energy: float
+    forces: np.ndarray
+
+
+def compute_frames(potential: Potential, configurations: Iterable[Configuration]) -> list[ReferenceFrame]:
+    """Return ``configurations`` with what ``potential`` gives for them."""
+    frames = []
+    for configuration in configurations:
+        bare = replace(configuration, energy=None, forces=None, stress=None)
+        batch = collate([build_graph(bare, potential.elements, potential.r_max)]).to(potential.device)
+        prediction = potential(batch, forces=True)
+        frames.append(ReferenceFrame(bare, prediction.energy.item(), prediction.forces.cpu().numpy()))
+    return frames
+
+
+def verify_frames(potential: Potential, frames: Sequence[ReferenceFrame], path: str | Path) -> None:
+    """Compute ``frames`` again with ``potential`` and compare.
+
+    |E - E_ref| <= t (|E_ref - sum E0| + 1 eV atoms) and max |F - F_ref| <= t (max |F_ref| + 1 eV/Å), with t = 1e-8 in
+    float64 and 1e-4 in float32.
+
+    Raises:
+        CheckpointError: an energy or a force differs by more; the message shows the numbers.
+    """
+    tolerance = TOLERANCES[potential.dtype]
+    e0 = dict(zip(potential.elements, potential.get_buffer("e0").tolist(), strict=True))
+    for frame, found in zip(frames, compute_frames(potential, [frame.configuration for frame in frames]), strict=True):
+        atoms = frame.configuration.num_atoms
+        interaction = abs(frame.energy - sum(e0[symbol] for symbol in frame.configuration.symbols))
+        energy_limit = tolerance * (interaction + atoms)
+        forces_limit = tolerance * (np.abs(frame.forces).max() + 1.0)
+        forces_error = np.abs(found.forces - frame.forces).max()
+        # Written so that NaN fails.
+        if not (abs(found.energy - frame.energy) <= energy_limit and forces_error <= forces_limit):
+            raise CheckpointError(
+                f"'{path}' does not give the energies and forces stored with it ({potential.dtype}, backend "
+                f"'{potential.backend}', device {potential.device}). {frame.configuration.origin}, {atoms} atoms: "
+                f"energy expected {frame.energy:.9f} eV, got {found.energy:.9f} eV (tolerance {energy_limit:.1e}); "
+                f"largest force difference {forces_error:.3e} eV/Å (tolerance {forces_limit:.1e}). "
+                "The weights are damaged or the backend computes wrong numbers: copy the file again, or load it with "
+                "backend='reference' or dtype=torch.float64; verify=False loads it unchecked."
+            )
+
+
+def frames_to_tensors(frames: Sequence[ReferenceFrame]) -> dict[str, torch.Tensor]:
+    """Return ``frames`` as tensors, atoms of all frames one after another."""
+    configurations = [frame.configuration for frame in frames]
+    return {
+        "num_atoms": torch.tensor([configuration.num_atoms for configuration in configurations]),
+        "numbers": torch.from_numpy(np.concatenate([configuration.numbers for configuration in configurations])),
+        "positions": torch.from_numpy(np.concatenate([configuration.positions for configuration in configurations])),
+        "cell": torch.from_numpy(np.stack([configuration.cell for configuration in configurations])),
+        "pbc": torch.from_numpy(np.stack([configuration.pbc for configuration in configurations])),
+        "energy": torch.tensor([frame.energy for frame in frames], dtype=torch.float64),
+        "forces": torch.from_numpy(np.concatenate([frame.forces for frame in frames])),
+    }
+
+
+def frames_from_tensors(tensors: Mapping[str, torch.Tensor]) -> list[ReferenceFrame]:
+    """Return the frames that ``frames_to_tensors`` was given."""
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    ends = np.cumsum(arrays["num_atoms"])
+    frames = []
+    for index, end in enumerate(ends):
+        atoms = slice(end - arrays["num_atoms"][index], end)
+        configuration = Configuration(
+            arrays["numbers"][atoms],
+            arrays["positions"][atoms],
+            arrays["cell"][index],
+            arrays["pbc"][index],
+            origin=f"reference frame {index}",
+        )
+        frames.append(ReferenceFrame(configuration, float(arrays["energy"][index]), arrays["forces"][atoms]))
+    return frames
+
+
+def example_frames(elements: Sequence[str]) -> list[Configuration]:
+    """Return a cluster and a periodic box in which every element occurs, with distances like those of bonds."""
+    rng = np.random.default_rng(0)
+    numbers = np.array([atomic_numbers[symbol] for symbol in elements])
+    frames = []
+    for index, periodic in enumerate((False, True)):
+        chosen = rng.permutation(np.resize(numbers, max(6, len(numbers))))
+        positions = _cluster(chosen, rng)
+        cell = np.diag(np.ptp(positions, axis=0) + 2.5) if periodic else np.zeros((3, 3))
+        frames.append(Configuration(chosen, positions, cell, np.full(3, periodic), origin=f"example frame {index}"))
+    return frames
+
+
+def _cluster(numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions [atoms, 3] in Å: each atom near an earlier one, no two closer than 0.9 times their bond length."""
+    radii = np.maximum(covalent_radii[numbers], 0.3)
+    positions = np.zeros((1, 3))
+    for atom in range(1, len(numbers)):
+        stretch = 1.0
+        while True:
+            anchor = rng.integers(atom)
+            direction = rng.normal(size=3)
+            step = stretch * (radii[atom] + radii[anchor]) * direction / np.linalg.norm(direction)
+            distances = np.linalg.norm(positions[anchor] + step - positions, axis=1)
+            if (distances >= 0.9 * (radii[atom] + radii[:atom])).all():
+                break
+            stretch *= 1.02  # A crowded place: look a little farther out.
+        positions = np.vstack([positions, positions[anchor] + step])
+    return positions

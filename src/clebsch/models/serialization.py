@@ -1,0 +1,125 @@
+"""Saved potentials: one safetensors file with weights, config and frames that are computed again on load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clebsch.config import parse_config
+from clebsch.data import Configuration
+from clebsch.errors import CheckpointError, ConfigError
+from clebsch.models.potential import Potential, PotentialConfig
+from clebsch.models.reference_frames import (
+    TOLERANCES,
+    compute_frames,
+    example_frames,
+    frames_from_tensors,
+    frames_to_tensors,
+    verify_frames,
+)
+from clebsch.models.tensor_file import (
+    FileFormat,
+    read_header,
+    read_tensor_file,
+    with_prefix,
+    without_prefix,
+    write_tensor_file,
+)
+
+POTENTIAL = FileFormat(kind="potential", version=1)
+
+
+def save_potential(
+    potential: Potential,
+    path: str | Path,
+    frames: Sequence[Configuration] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``potential`` to one file, replaced atomically.
+
+    The energies and forces of the frames are those of the same weights in float64 on the reference backend.
+
+    Args:
+        potential: the potential.
+        path: file to write; its name should end in ``.safetensors``.
+        frames: configurations to be checked on load; a cluster and a periodic box of the elements where none is given.
+        metadata: JSON content about the training, kept in the header.
+
+    Raises:
+        CheckpointError: ``metadata`` cannot be written as JSON.
+        DataError: a frame holds an element that the potential does not know.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in potential.state_dict().items()}
+    exact = _rebuild(potential.config, state, torch.float64, "reference", path)
+    reference = compute_frames(exact, frames or example_frames(potential.elements))
+    header = {
+        "config": potential.config.model_dump(mode="json"),
+        "dtype": str(potential.dtype).removeprefix("torch."),
+        "metadata": dict(metadata or {}),
+    }
+    tensors = {**with_prefix("potential", state), **with_prefix("frames", frames_to_tensors(reference))}
+    write_tensor_file(path, tensors, header, POTENTIAL)
+
+
+def load_potential(
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    backend: str = "reference",
+    verify: bool = True,
+) -> Potential:
+    """Return the potential saved at ``path``, after it has reproduced its reference frames.
+
+    Args:
+        path: file written by ``save_potential``.
+        dtype: ``torch.float32`` or ``torch.float64``; None for the dtype it was saved in.
+        device: where it is to run.
+        backend: name of the kernels.
+        verify: compute the reference frames and compare (see ``verify_frames``).
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind or version, or the frames are not reproduced.
+        BackendError: the backend is not available.
+    """
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    try:
+        config = parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."
+        ) from None
+    dtype = dtype or getattr(torch, header["dtype"])
+    if dtype not in TOLERANCES:
+        raise CheckpointError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
+    potential = _rebuild(config, without_prefix("potential", tensors), dtype, backend, path).to(device)
+    if verify:
+        verify_frames(potential, frames_from_tensors(without_prefix("frames", tensors)), path)
+    return potential
+
+
+def read_potential_header(path: str | Path) -> dict[str, Any]:
+    """Return format, versions, config, dtype and training metadata of a saved potential without its weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind or version.
+    """
+    return read_header(path, POTENTIAL)
+
+
+def _rebuild(
+    config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str, path: str | Path
+) -> Potential:
+    """Potential of ``config`` with the weights ``state``, which also hold E0, scale and shift."""
+    potential = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
+    try:
+        potential.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights in '{path}' do not fit the model of its config ({error}). "
+            "Load it with the version of clebsch that wrote it."
+        ) from None
+    return potential

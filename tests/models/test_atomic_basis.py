@@ -1,0 +1,128 @@
+"""The atomic basis of a layer, put together from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from clebsch.data import Batch
+from clebsch.models import MultiACE, MultiACEConfig
+from clebsch.models.linear import split_irreps
+from clebsch.models.one_particle_basis import AtomicBasis, Edges
+from clebsch.models.potential import edge_vectors
+from clebsch.o3 import Irreps
+from clebsch.ops import ConvolutionDescriptor, get_backend
+
+K, LAMBDA = 4, 7.0
+
+
+def second_layer(batch: Batch, layer: dict[str, Any], **changes: Any) -> tuple[AtomicBasis, torch.Tensor, Edges]:
+    """The atomic basis of a second layer, random features 0e + 1o and the edges."""
+    given = {"elements": ["H", "C", "O"], "r_max": 3.0, "l_max": 2, "num_channels": K, "avg_num_neighbors": LAMBDA}
+    layers = [{"hidden_irreps": "0e+1o"}, {"hidden_irreps": "0e+1o", **layer}]
+    config = MultiACEConfig.model_validate({**given, "layers": layers, **changes})
+    generator = torch.Generator().manual_seed(0)
+    model = MultiACE(config, dtype=torch.float64, generator=generator)
+    vectors = edge_vectors(batch, batch.positions, batch.cell)
+    edges = model.edges(vectors, batch.centers, batch.neighbors, batch.species)
+    features = torch.randn(4, len(batch.species), K, dtype=torch.float64, generator=generator)
+    basis = model.layers[1].atomic_basis
+    assert isinstance(basis, AtomicBasis)
+    return basis, features, edges
+
+
+def pooled(
+    descriptor: ConvolutionDescriptor, features: torch.Tensor | None, edges: Edges, weights: torch.Tensor, atoms: int
+) -> list[torch.Tensor]:
+    convolution = get_backend("reference").convolution(descriptor, torch.float64)
+    parts = convolution(features, edges.harmonics, weights, edges.centers, edges.neighbors, atoms)
+    return [part / LAMBDA for part in parts]
+
+
+def test_paths_are_mixed_linearly_and_by_element(make_batch: Callable[..., Batch]):
+    batch = make_batch(5)
+    basis, features, edges = second_layer(batch, {"element_message": True})
+    descriptor = ConvolutionDescriptor(Irreps("0e+1o"), 2, Irreps("0e+1o"))
+    assert basis.linear_up and basis.radial and basis.mixing and basis.element_mixing
+    sent = basis.linear_up(split_irreps(features, Irreps("0e+1o")))
+    weights = basis.radial(edges.basis, edges.pairs, edges.envelope)
+    mixed = basis.mixing(pooled(descriptor, sent, edges, weights, 5))
+    expected = basis.element_mixing(split_irreps(mixed, Irreps("0e+1o")), batch.species)
+    assert basis.irreps == Irreps("0e+1o")
+    torch.testing.assert_close(basis(features, edges, batch.species), expected)
+
+
+def test_paths_are_summed_before_a_product(make_batch: Callable[..., Batch]):
+    batch = make_batch(5)
+    layer = {"path_mixing": "sum", "correlation": 2, "linear_up": False}
+    basis, features, edges = second_layer(batch, layer)
+    descriptor = ConvolutionDescriptor(Irreps("0e+1o"), 2, Irreps("0e+1o+2e"), "sum")
+    expected = torch.cat(pooled(descriptor, features, edges, basis.radial_weights(edges), 5))
+    assert basis.mixing is None and basis.linear_up is None and basis.irreps == Irreps("0e+1o+2e")
+    torch.testing.assert_close(basis(features, edges, batch.species), expected)
+
+
+def test_summed_paths_may_pass_the_element_too(make_batch: Callable[..., Batch]):
+    """Also where not every harmonic can be reached: from 1e alone, 0e is not."""
+    batch = make_batch(4)
+    layer = {"hidden_irreps": "0e", "path_mixing": "sum", "correlation": 2, "element_message": True}
+    given = {"elements": ["H", "C", "O"], "r_max": 3.0, "l_max": 1, "num_channels": K}
+    layers = [{"hidden_irreps": "1o", "readout": "none"}, {"hidden_irreps": "1e", "readout": "none"}]
+    config = MultiACEConfig.model_validate({**given, "layers": [*layers, layer]})
+    model = MultiACE(config, dtype=torch.float64)
+    vectors = edge_vectors(batch, batch.positions, batch.cell)
+    last = model.layers[2].atomic_basis
+    assert isinstance(last, AtomicBasis)
+    assert last.irreps == last.mixed == Irreps("1o")
+    assert model(vectors, batch.centers, batch.neighbors, batch.species).isfinite().all()
+
+
+@pytest.mark.parametrize("node_features", [False, True])
+def test_boosted_weights_are_those_of_the_paths_harmonic(make_batch: Callable[..., Batch], node_features: bool):
+    batch = make_batch(5)
+    layer = {"node_features": node_features, "radial": {"kind": "mlp_pair" if node_features else "none"}}
+    booster = {"level": 1, "hidden": [8]}
+    basis, features, edges = second_layer(batch, layer, booster=booster)
+    descriptor = ConvolutionDescriptor(Irreps("0e+1o" if node_features else "0e"), 2, Irreps("0e+1o"))
+    assert edges.boosted is not None
+    expected = torch.stack([edges.boosted[:, path.l2] for path in descriptor.paths], dim=1)
+    if basis.radial is not None:
+        expected = expected * basis.radial(edges.basis, edges.pairs, None)
+    torch.testing.assert_close(basis.radial_weights(edges), expected)
+    assert basis(features, edges, batch.species).shape == (4, 5, K)
+
+
+def test_without_node_features_only_elements_and_distances_count(make_batch: Callable[..., Batch]):
+    batch = make_batch(5)
+    basis, features, edges = second_layer(batch, {"node_features": False})
+    first, second = (basis(f, edges, batch.species) for f in (features, 2 * features))
+    assert torch.equal(first, second) and basis.linear_up is None
+
+
+@pytest.mark.parametrize(("normalization", "factor"), [("average", 1 / LAMBDA), ("sqrt", LAMBDA**-0.5)])
+def test_the_sum_is_normalized(make_batch: Callable[..., Batch], normalization: str, factor: float):
+    batch = make_batch(5)
+    changes = {"neighbor_normalization": normalization}
+    one, features, edges = second_layer(batch, {}, avg_num_neighbors=1.0, **changes)
+    many, _, _ = second_layer(batch, {}, **changes)
+    torch.testing.assert_close(many(features, edges, batch.species), factor * one(features, edges, batch.species))
+
+
+def test_edges(make_batch: Callable[..., Batch]):
+    batch = make_batch(4, periodic=True)
+    _, _, edges = second_layer(batch, {})
+    r = edge_vectors(batch, batch.positions, batch.cell).norm(dim=1)
+    x = r / 3.0
+    torch.testing.assert_close(edges.envelope, 1 - 21 * x**5 + 35 * x**6 - 15 * x**7)
+    torch.testing.assert_close(edges.pairs, 3 * batch.species[batch.centers] + batch.species[batch.neighbors])
+    assert edges.boosted is None and edges.harmonics.shape == (len(r), 9) and edges.basis.shape == (len(r), 8)
+
+
+def test_no_edges(make_batch: Callable[..., Batch]):
+    batch = make_batch(1)
+    basis, features, edges = second_layer(batch, {"element_message": True})
+    found = basis(features, edges, batch.species)
+    assert found.shape == (4, 1, K) and not found.any()

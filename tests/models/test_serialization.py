@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from clebsch.data import Configuration, build_graph, collate
+from clebsch.errors import BackendError, CheckpointError, DataError
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models.reference_frames import example_frames
+from clebsch.models.serialization import POTENTIAL, load_potential, read_potential_header, save_potential
+from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
+
+E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
+SMALL: dict[str, Any] = {"elements": ("H", "C", "O"), "r_max": 4.0, "num_channels": 4, "l_max": 1}
+
+
+def make_potential(
+    preset: Callable[..., MultiACEConfig] = mace, dtype: torch.dtype = torch.float32, zbl: bool = False
+) -> Potential:
+    config = PotentialConfig(model=preset(**SMALL), zbl=zbl)
+    return Potential(config, e0=E0, scale={"H": 0.5, "C": 1.5, "O": 2.5}, shift=-0.1, dtype=dtype, seed=4)
+
+
+def methane(**changes: Any) -> Configuration:
+    corners = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    return Configuration(**{"numbers": np.array([6, 1, 1, 1, 1]), "positions": 0.63 * corners, **changes})
+
+
+def predict(potential: Potential, configuration: Configuration) -> tuple[float, np.ndarray]:
+    prediction = potential(collate([build_graph(configuration, potential.elements, potential.r_max)]))
+    assert prediction.forces is not None
+    return prediction.energy.item(), prediction.forces.numpy()
+
+
+@pytest.mark.parametrize("preset", [linear_ace, nequip, botnet, mace, pace])
+def test_every_preset_comes_back_bit_for_bit(preset, tmp_path):
+    potential = make_potential(preset)
+    save_potential(potential, tmp_path / "p.safetensors")
+    loaded = load_potential(tmp_path / "p.safetensors")
+    assert loaded.config == potential.config and loaded.dtype == torch.float32
+    state = potential.state_dict()
+    assert state.keys() == loaded.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
+    energy, forces = predict(potential, methane())
+    again, forces_again = predict(loaded, methane())
+    assert energy == again and np.array_equal(forces, forces_again)
+
+
+@pytest.mark.parametrize("saved", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loaded", [torch.float32, torch.float64])
+def test_dtype_is_an_argument_and_frames_hold_in_both(saved, loaded, tmp_path):
+    potential = make_potential(dtype=saved, zbl=True)
+    save_potential(potential, tmp_path / "p.safetensors", frames=[methane()])
+    other = load_potential(tmp_path / "p.safetensors", dtype=loaded)
+    assert other.dtype == loaded
+    assert predict(other, methane())[0] == pytest.approx(predict(potential, methane())[0], abs=1e-4)
+    assert load_potential(tmp_path / "p.safetensors").dtype == saved
+
+
+def test_header_tells_all_without_the_weights(tmp_path):
+    potential = make_potential()
+    save_potential(potential, tmp_path / "p.safetensors", metadata={"dataset": "methane", "epochs": 3})
+    header = read_potential_header(tmp_path / "p.safetensors")
+    assert header["metadata"] == {"dataset": "methane", "epochs": 3}
+    assert (header["format"], header["format_version"], header["dtype"]) == ("potential", 1, "float32")
+    assert PotentialConfig.model_validate(header["config"]) == potential.config
+    assert header["clebsch_version"]
+
+
+def test_given_frames_are_stored_with_float64_values(tmp_path):
+    potential = make_potential(dtype=torch.float64)
+    wrong_labels = methane(energy=1.0, forces=np.ones((5, 3)))
+    box = methane(cell=3.2 * np.eye(3), pbc=np.array([True, True, False]))
+    save_potential(potential, tmp_path / "p.safetensors", frames=[wrong_labels, box])
+    tensors, _ = read_tensor_file(tmp_path / "p.safetensors", POTENTIAL)
+    energy, forces = predict(potential, methane())
+    assert tensors["frames.num_atoms"].tolist() == [5, 5]
+    assert tensors["frames.energy"][0].item() == energy
+    assert np.array_equal(tensors["frames.forces"][:5].numpy(), forces)
+    assert tensors["frames.pbc"].tolist() == [[False] * 3, [True, True, False]]
+    assert tensors["frames.energy"][1].item() == pytest.approx(predict(potential, box)[0])
+
+
+def test_example_frames_are_sane_and_always_the_same():
+    symbols = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Au")
+    for first, second in zip(example_frames(symbols), example_frames(symbols), strict=True):
+        assert np.array_equal(first.positions, second.positions) and np.array_equal(first.numbers, second.numbers)
+        assert set(first.symbols) == set(symbols)
+        first.check_distances(0.5)
+    cluster, box = example_frames(("H",))
+    assert cluster.num_atoms == 6 and not cluster.pbc.any() and box.pbc.all()
+    graph = build_graph(box, ("H",), 5.0)
+    assert graph.shifts.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype, change", [(torch.float64, 1e-6), (torch.float32, 1e-2)])
+def test_changed_weights_are_noticed(dtype, change, tmp_path):
+    path = tmp_path / "p.safetensors"
+    potential = make_potential(dtype=dtype)
+    save_potential(potential, path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    name = next(name for name in tensors if name.startswith("potential.model") and tensors[name].is_floating_point())
+    write_tensor_file(path, {**tensors, name: tensors[name] * (1 + change)}, header, POTENTIAL)
+    with pytest.raises(CheckpointError) as caught:
+        load_potential(path)
+    message = str(caught.value)
+    for part in ("reference frame 0, 6 atoms", "energy expected", "tolerance", "eV/Å", str(dtype), "verify=False"):
+        assert part in message
+    load_potential(path, verify=False)
+
+
+def test_weights_that_are_not_numbers_are_noticed(tmp_path):
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    tensors["potential.scale"].fill_(float("nan"))
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    with pytest.raises(CheckpointError, match="got nan eV"):
+        load_potential(path)
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(dtype=torch.float64), path)
+    content = bytearray(path.read_bytes())
+    tensors = safetensors.torch.load(bytes(content))
+    value = tensors["potential.scale"][1:2].numpy().tobytes()
+    place = bytes(content).index(value)
+    content[place + 6] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="does not give the energies and forces stored with it"):
+        load_potential(path)
+
+
+def test_truncated_and_foreign_files(tmp_path):
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_potential(path)
+    write_tensor_file(path, {}, {}, FileFormat("training checkpoint", 1))
+    with pytest.raises(CheckpointError, match="holds a training checkpoint, but a potential was asked for"):
+        load_potential(path)
+
+
+def test_a_config_or_weights_of_another_version_are_explained(tmp_path):
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    write_tensor_file(path, tensors, {**header, "config": {**header["config"], "spin": True}}, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"(?s)unknown key 'spin'.*written by clebsch .*load it with that"):
+        load_potential(path)
+    del tensors["potential.scale"]
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"(?s)do not fit the model of its config.*scale"):
+        load_potential(path)
+
+
+def test_wrong_arguments(tmp_path):
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(DataError, match="Au"):
+        save_potential(make_potential(), path, frames=[Configuration(np.array([79]), np.zeros((1, 3)))])
+    with pytest.raises(CheckpointError, match="must be JSON"):
+        save_potential(make_potential(), path, metadata={"loss": float("inf")})
+    assert not path.exists()
+    save_potential(make_potential(), path)
+    with pytest.raises(BackendError, match="'abacus'"):
+        load_potential(path, backend="abacus")
+    with pytest.raises(CheckpointError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"):
+        load_potential(path, dtype=torch.float16)
