@@ -1,0 +1,25 @@
+"""Gradient training: loss, optimisers, schedules, averaged weights, checkpoints and the loop."""
+
+from __future__ import annotations
+
+from clebsch.train.config import TrainConfig
+from clebsch.train.loss import LossConfig
+from clebsch.train.metrics import read_metrics
+from clebsch.train.optimizers import OptimizerConfig
+from clebsch.train.schedules import Constant, Cosine, Exponential, Plateau, StageConfig
+from clebsch.train.trainer import FitResult, NonFiniteLossError, fit
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "FitResult",
+    "LossConfig",
+    "NonFiniteLossError",
+    "OptimizerConfig",
+    "Plateau",
+    "StageConfig",
+    "TrainConfig",
+    "fit",
+    "read_metrics",
+]

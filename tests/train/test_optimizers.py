@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clebsch.train.optimizers import (
+    OptimizerConfig,
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_lr,
+)
+
+
+class Affine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 2, generator=generator, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.randn(3, generator=generator, dtype=torch.float64))
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, gradients: list[np.ndarray]) -> None:
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.grad = torch.as_tensor(gradient).clone()
+    optimizer.step()
+
+
+def random_gradients(count: int) -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return [[rng.normal(size=(3, 2)) * scale, rng.normal(size=3) * scale] for scale in np.linspace(3.0, 0.1, count)]
+
+
+@pytest.mark.parametrize("amsgrad", [True, False])
+def test_adam_by_its_equations(amsgrad: bool):
+    """The fused loop is compared with the equations of arXiv 1412.6980 and 1904.09237."""
+    model = Affine()
+    lr, (b1, b2), eps, decay = 0.02, (0.8, 0.95), 1e-8, 0.1
+    optimizer = build_optimizer(
+        model, OptimizerConfig(lr=lr, betas=(b1, b2), eps=eps, weight_decay=decay, amsgrad=amsgrad)
+    )
+    weight = model.weight.detach().numpy().copy()
+    m, v, v_max = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2))
+    for t, gradients in enumerate(random_gradients(6), start=1):
+        step(model, optimizer, gradients)
+        g = gradients[0] + decay * weight
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        v_max = np.maximum(v_max, v) if amsgrad else v
+        weight = weight - lr / (1 - b1**t) * m / (np.sqrt(v_max / (1 - b2**t)) + eps)
+    np.testing.assert_allclose(model.weight.detach().numpy(), weight, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_decay_acts_on_matrices_only(kind: str):
+    model = Affine()
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    optimizer = build_optimizer(model, OptimizerConfig.model_validate({"kind": kind, "weight_decay": 0.5, "lr": 0.1}))
+    step(model, optimizer, [np.zeros((3, 2)), np.zeros(3)])
+    assert (model.weight.abs() < weight.abs()).all()
+    assert torch.equal(model.bias, bias)
+    if kind == "adamw":
+        torch.testing.assert_close(model.weight.detach(), weight * (1 - 0.1 * 0.5))
+
+
+def test_frozen_parameters_are_left_out():
+    model = Affine()
+    model.weight.requires_grad_(False)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    assert [group["params"] for group in optimizer.param_groups] == [[model.bias]]
+
+
+def test_state_round_trip_continues_bit_for_bit():
+    config = OptimizerConfig(weight_decay=0.01)
+    gradients = random_gradients(6)
+    straight = Affine()
+    optimizer = build_optimizer(straight, config)
+    for item in gradients[:3]:
+        step(straight, optimizer, item)
+    resumed = Affine()
+    resumed.load_state_dict(straight.state_dict())
+    resumed_optimizer = build_optimizer(resumed, config)
+    load_optimizer_tensors(resumed, resumed_optimizer, optimizer_tensors(straight, optimizer))
+    for item in gradients[3:]:
+        step(straight, optimizer, item)
+        step(resumed, resumed_optimizer, item)
+    assert torch.equal(straight.weight, resumed.weight) and torch.equal(straight.bias, resumed.bias)
+    names = set(optimizer_tensors(resumed, resumed_optimizer))
+    assert {"weight.step", "weight.exp_avg", "weight.exp_avg_sq", "weight.max_exp_avg_sq", "bias.step"} <= names
+
+
+def test_set_lr_reaches_every_group():
+    optimizer = build_optimizer(Affine(), OptimizerConfig(weight_decay=0.1))
+    set_lr(optimizer, 0.125)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
