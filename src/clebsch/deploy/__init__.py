@@ -1,0 +1,1 @@
+"""Potentials inside the engines that use them."""

@@ -1,0 +1,22 @@
+"""Judging a potential: accuracy, figures, and what a model is made of."""
+
+from __future__ import annotations
+
+from clebsch.evaluate.accuracy import Accuracy, Comparison, accuracy, compare, evaluate
+from clebsch.evaluate.description import Description, LayerDescription, describe
+from clebsch.evaluate.files import evaluate_files
+from clebsch.evaluate.plots import plot_learning_curve, plot_parity
+
+__all__ = [
+    "Accuracy",
+    "Comparison",
+    "Description",
+    "LayerDescription",
+    "accuracy",
+    "compare",
+    "describe",
+    "evaluate",
+    "evaluate_files",
+    "plot_learning_curve",
+    "plot_parity",
+]

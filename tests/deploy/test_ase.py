@@ -1,0 +1,147 @@
+"""The ASE calculator: physics by finite differences, ASE's conventions, and who owns the potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.md.verlet import VelocityVerlet
+
+from clebsch import Calculator, Potential, PotentialConfig, pace, save_potential
+from clebsch.errors import ClebschError, DataError
+
+E0 = {"H": -13.0, "C": -1030.0, "O": -2040.0, "Cu": -1.0}
+
+
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    model = pace(elements=tuple(E0), r_max=3.5, num_channels=4, l_max=2, L_max=1, correlation=2)
+    model = model.model_copy(update={"avg_num_neighbors": 8.0})
+    return Potential(PotentialConfig(model=model), e0=E0, scale=20.0, dtype=torch.float64, seed=1)
+
+
+@pytest.fixture
+def ethanol(potential: Potential) -> Atoms:
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=1)
+    atoms.calc = Calculator(potential)
+    return atoms
+
+
+@pytest.fixture
+def copper(potential: Potential) -> Atoms:
+    """A cell smaller than the cutoff, sheared, so that atoms have several images of each other."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(atoms.cell.array @ np.array([[1, 0.05, 0], [0, 0.97, 0.02], [0, 0, 1.03]]), scale_atoms=True)
+    atoms.rattle(0.05, seed=2)
+    atoms.calc = Calculator(potential)
+    return atoms
+
+
+def test_results(ethanol: Atoms):
+    assert ethanol.get_potential_energy() == pytest.approx(ethanol.get_potential_energies().sum())
+    assert ethanol.get_potential_energy(force_consistent=True) == ethanol.get_potential_energy()
+    assert ethanol.get_forces().shape == (9, 3)
+    assert np.abs(ethanol.get_forces().sum(axis=0)).max() < 1e-9
+
+
+def test_forces_by_finite_differences(ethanol: Atoms, copper: Atoms):
+    for atoms in (ethanol, copper):
+        assert np.allclose(atoms.get_forces(), calculate_numerical_forces(atoms, 1e-4), atol=1e-6)
+
+
+def test_stress_by_finite_differences(copper: Atoms):
+    assert np.abs(copper.get_stress()).max() > 5e-3
+    assert np.allclose(copper.get_stress(), calculate_numerical_stress(copper, 1e-5), atol=1e-6)
+    assert copper.get_stress(voigt=False).shape == (3, 3)
+
+
+def test_no_stress_without_three_periodic_directions(ethanol: Atoms, copper: Atoms):
+    copper.pbc = (True, True, False)
+    for atoms in (ethanol, copper):
+        with pytest.raises(PropertyNotImplementedError, match="three directions"):
+            atoms.get_stress()
+        assert np.isfinite(atoms.get_forces()).all()
+
+
+def test_neighbours_are_rebuilt(copper: Atoms):
+    """A repeated cell is the same crystal, an atom moved by a lattice vector the same atom, a far atom alone."""
+    energy, forces = copper.get_potential_energy(), copper.get_forces()
+    copper.positions[0] += copper.cell[1]
+    assert copper.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+    twice = copper.repeat((2, 1, 1))
+    twice.calc = copper.calc
+    assert twice.get_potential_energy() == pytest.approx(2 * energy, abs=1e-8)
+    assert np.allclose(twice.get_forces()[:4], forces, atol=1e-9)
+
+
+def test_far_atoms_do_not_interact(potential: Potential):
+    calculator = Calculator(potential)
+    alone = [Atoms(symbol, calculator=calculator).get_potential_energy() for symbol in "HO"]
+    atoms = Atoms("HO", positions=[[0, 0, 0], [0, 0, 50.0]], calculator=calculator)
+    assert atoms.get_potential_energies() == pytest.approx(alone)
+    assert not atoms.get_forces().any()
+
+
+def test_unknown_element(potential: Potential):
+    atoms = Atoms("Au", calculator=Calculator(potential))
+    with pytest.raises(DataError, match=r"atom 0 is Au.*H, C, O, Cu"):
+        atoms.get_potential_energy()
+
+
+def test_atoms_on_top_of_each_other(potential: Potential):
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.01]], calculator=Calculator(potential))
+    with pytest.raises(DataError, match="atoms 0 and 1 are"):
+        atoms.get_potential_energy()
+
+
+def test_dtype_is_the_callers_choice(potential: Potential, ethanol: Atoms):
+    exact = ethanol.get_potential_energy()
+    ethanol.calc = Calculator(potential, dtype=torch.float32)
+    assert ethanol.calc.potential.dtype == torch.float32
+    assert potential.dtype == torch.float64
+    single = ethanol.get_potential_energy()
+    assert single != exact
+    assert single == pytest.approx(exact, abs=1e-4)
+
+
+def test_saved_potential(potential: Potential, ethanol: Atoms, tmp_path: Path):
+    path = tmp_path / "potential.safetensors"
+    save_potential(potential, path)
+    energy, forces = ethanol.get_potential_energy(), ethanol.get_forces()
+    ethanol.calc = Calculator(path)
+    assert ethanol.get_potential_energy() == pytest.approx(energy, abs=1e-10)
+    assert np.allclose(ethanol.get_forces(), forces, atol=1e-10)
+    ethanol.calc = Calculator(str(path), dtype=torch.float32)
+    assert ethanol.calc.potential.dtype == torch.float32
+
+
+def test_backend_that_is_missing(potential: Potential):
+    with pytest.raises(ClebschError, match="abacus"):
+        Calculator(potential, backend="abacus")
+
+
+def test_later_training_does_not_reach_the_calculator(potential: Potential, ethanol: Atoms):
+    before = ethanol.get_potential_energy()
+    with torch.no_grad():
+        potential.model.embedding.mul_(2.0)
+    try:
+        ethanol.rattle(0.0)
+        ethanol.calc.reset()
+        assert ethanol.get_potential_energy() == before
+    finally:
+        with torch.no_grad():
+            potential.model.embedding.div_(2.0)
+
+
+def test_dynamics_conserves_energy(ethanol: Atoms):
+    ethanol.set_velocities(np.random.default_rng(0).normal(scale=0.005, size=(9, 3)))
+    start = ethanol.get_total_energy()
+    VelocityVerlet(ethanol, timestep=0.1 * units.fs).run(50)
+    assert ethanol.get_total_energy() == pytest.approx(start, abs=2e-3)
