@@ -1,0 +1,42 @@
+"""The figure of the acetylacetone recipes: force error on the validation set against training time.
+
+    python benchmarks/figure_acac.py runs docs/acac.png
+
+reads ``runs/acac_pace_small`` and ``runs/acac_mace_small`` (metrics.jsonl) and ``runs/acac_linear_ace`` (results.json),
+which ``clebsch train`` has written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from clebsch.evaluate.plots import PALETTE, figure
+
+NAMES = {"acac_pace_small": "PACE, 32 channels", "acac_mace_small": "MACE, 64 channels"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="folder of the three runs")
+    parser.add_argument("output", type=Path, help="picture to write")
+    arguments = parser.parse_args()
+    drawn, (axes,) = figure(1, width=6.0, height=3.6)
+    for colour, (folder, label) in zip(PALETTE, NAMES.items(), strict=False):
+        lines = (arguments.runs / folder / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        minutes = [row["seconds"] / 60 for row in rows]
+        axes.plot(minutes, [row["valid_forces_rmse_meV_per_angstrom"] for row in rows], color=colour, label=label)
+    linear = json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text())
+    error = linear["errors"]["valid"]["force_rmse_meV_A"]
+    axes.axhline(error, color=PALETTE[2], linestyle="--", label=f"linear ACE, {linear['fit']['seconds']:.0f} s")
+    axes.set(yscale="log", xlabel="training time (minutes, one CPU core)", ylabel="force RMSE, validation (meV/Å)")
+    ticks = [10, 20, 50, 100, 200]
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.legend(frameon=False)
+    drawn.savefig(arguments.output, dpi=160)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Command line: parse, call, print. The commands import the library when they run, so that help is instant."""
+
+from clebsch.cli.app import main
+
+__all__ = ["main"]

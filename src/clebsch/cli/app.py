@@ -1,0 +1,136 @@
+"""The commands and their options; what they print is in `clebsch.cli.show`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from clebsch.errors import ClebschError, ConfigError, did_you_mean
+from clebsch.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(
+    name="clebsch",
+    help="Train, judge and use equivariant interatomic potentials of the Multi-ACE family.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+STATUS_ERROR, STATUS_USAGE = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error the user can cure is one screen of text, not a traceback."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="clebsch")
+    except ClebschError as error:
+        from clebsch.cli.show import show_error
+
+        show_error(error)
+        sys.exit(STATUS_USAGE if isinstance(error, ConfigError) else STATUS_ERROR)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clebsch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of clebsch itself."""
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Recipe of the run.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it, as in train.max_epochs=2 output=runs/a."),
+    ] = None,
+) -> None:
+    """Train a potential, or continue a stopped run."""
+    from clebsch.cli.show import console, show_run
+    from clebsch.memory import keep_freed_memory
+    from clebsch.recipe import load_recipe
+    from clebsch.run import run
+
+    keep_freed_memory()
+    show_run(run(load_recipe(config, overrides or []), console=console()))
+
+
+@app.command()
+def evaluate(
+    potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential (.safetensors).")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
+    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
+    dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
+    device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1, help="Configurations per call.")] = 16,
+) -> None:
+    """Print the errors of a potential on labelled files."""
+    from clebsch.cli.show import show_accuracies
+    from clebsch.data import LabelKeys
+    from clebsch.evaluate import evaluate_files
+    from clebsch.models.serialization import load_potential
+
+    loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
+    keys = LabelKeys(energy=energy_key, forces=forces_key)
+    show_accuracies(evaluate_files(loaded, files, keys, batch_size=batch_size), as_json=json)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG|POTENTIAL", help="Recipe or saved potential.")],
+) -> None:
+    """Print what a model is made of and what it costs."""
+    from clebsch.cli.show import show_description
+    from clebsch.evaluate import describe
+    from clebsch.run import model_of
+
+    show_description(describe(model_of(path)), title=str(path))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    import json
+
+    from clebsch.recipe import RunConfig
+
+    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
+) -> None:
+    """Show everything on acetylacetone in a few minutes."""
+    from clebsch.cli.show import console
+    from clebsch.demo import run_demo
+
+    run_demo(output, console=console())
+
+
+def _torch_dtype(name: str) -> torch.dtype | None:
+    """The torch dtype of that name; None for an empty one."""
+    import torch
+
+    names = {"": None, "float32": torch.float32, "float64": torch.float64}
+    if name not in names:
+        raise ConfigError(f"--dtype: expected float32 or float64, got '{name}'.{did_you_mean(name, names)}")
+    return names[name]

@@ -1,0 +1,157 @@
+"""Tables, panels and JSON of the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from clebsch.evaluate import Accuracy, Description
+    from clebsch.run import RunResult
+
+
+HEAD, TAIL = 8, 2  # lines of a long error message that are shown
+
+
+def console() -> Console:
+    """Console of standard output."""
+    return Console()
+
+
+def show_error(error: Exception) -> None:
+    """Print ``error`` as one panel on standard error; of a long list the middle is left out."""
+    lines = str(error).splitlines()
+    if len(lines) > HEAD + TAIL + 1:
+        lines = [*lines[:HEAD], f"  … {len(lines) - HEAD - TAIL} more lines", *lines[-TAIL:]]
+    panel = Panel(Text("\n".join(lines)), title=type(error).__name__, title_align="left", border_style="red")
+    Console(stderr=True).print(panel)
+
+
+def show_run(result: RunResult) -> None:
+    """Print the errors of a finished run and where its files are."""
+    show_accuracies(result.accuracies)
+    saved = result.directory / "potential.safetensors"
+    console().print(f"Saved {saved}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False) -> None:
+    """Print errors as tables, or as JSON: one object per set."""
+    if as_json:
+        rows = {name: accuracy.as_dict() for name, accuracy in accuracies.items()}
+        console().print(json.dumps(rows, indent=2, allow_nan=False), soft_wrap=True, highlight=False, markup=False)
+        return
+    console().print(_accuracy_table(accuracies))
+    if any(accuracy.force_rmse_meV_A_of_element for accuracy in accuracies.values()):
+        console().print(_element_table(accuracies))
+
+
+def _accuracy_table(accuracies: Mapping[str, Accuracy]) -> Table:
+    """Rows by set, columns by error; a dash where the set has no such label."""
+    columns = {
+        "E MAE\nmeV": "energy_mae_meV",
+        "E RMSE\nmeV": "energy_rmse_meV",
+        "E RMSE\nmeV/atom": "energy_rmse_meV_per_atom",
+        "F MAE\nmeV/Å": "force_mae_meV_A",
+        "F RMSE\nmeV/Å": "force_rmse_meV_A",
+    }
+    table = _table("errors of energies E (per configuration or per atom) and forces F", "n", *columns)
+    for name, accuracy in accuracies.items():
+        values = (getattr(accuracy, field) for field in columns.values())
+        table.add_row(Text(name), str(accuracy.n), *map(_number, values))
+    return table
+
+
+def _element_table(accuracies: Mapping[str, Accuracy]) -> Table:
+    by_element = {name: accuracy.force_rmse_meV_A_of_element for name, accuracy in accuracies.items()}
+    elements = sorted({symbol for errors in by_element.values() for symbol in errors})
+    table = _table("force RMSE by element (meV/Å)", *elements)
+    for name, errors in by_element.items():
+        table.add_row(Text(name), *(_number(errors.get(symbol)) for symbol in elements))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table whose first column may be broken into lines and whose others may not."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def show_description(description: Description, *, title: str) -> None:
+    """Print what a model is made of and what it costs."""
+    out = console()
+    out.print(Text(title, style="bold"))
+    rows = {
+        "elements": " ".join(description.elements),
+        "channels K": str(description.num_channels),
+        "r_max": f"{description.r_max:g} Å",
+        "receptive field": f"{len(description.layers)} layers × r_max = {description.receptive_field:g} Å",
+        "neighbours": f"{description.avg_num_neighbors:.1f} per atom",
+        "flop of the energy": f"{_flops(description.cost.per_edge)} per edge, {_flops(description.cost.per_atom)} per "
+        f"atom; {_flops(description.flops_per_atom)} per atom with its edges",
+    }
+    facts = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        facts.add_row(name, Text(value))
+    out.print(facts)
+    out.print(_layer_table(description))
+    out.print(_parameter_table(description))
+
+
+def _layer_table(description: Description) -> Table:
+    """Rows by property, columns by layer: irreps may be long."""
+    layers = description.layers
+    rows = {
+        "features in": [layer.features for layer in layers],
+        "atomic basis": [layer.basis for layer in layers],
+        "features out": [layer.hidden for layer in layers],
+        "one-particle paths": [str(layer.convolution_paths) for layer in layers],
+        "product couplings": [str(layer.product_paths) for layer in layers],
+        "body order": [_order(layer.body_order) for layer in layers],
+        "polynomial degree": [_order(layer.degree) for layer in layers],
+        "flop per edge": [_flops(layer.cost.per_edge) for layer in layers],
+        "flop per atom": [_flops(layer.cost.per_atom) for layer in layers],
+    }
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for index in range(len(layers)):
+        table.add_column(str(index + 1), overflow="fold")
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    return table
+
+
+def _parameter_table(description: Description) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("block")
+    table.add_column("parameters", justify="right")
+    for block, number in description.parameters.items():
+        table.add_row(block, f"{number:,}")
+    table.add_section()
+    table.add_row("all", f"{description.num_parameters:,}")
+    return table
+
+
+def _order(order: int | None) -> str:
+    return "unbounded" if order is None else str(order)
+
+
+def _flops(value: float) -> str:
+    """Operations with a prefix, as in 4.7M."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{prefix}"
+    return f"{value:.0f}"

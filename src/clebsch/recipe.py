@@ -1,0 +1,219 @@
+"""The recipe of a run: every choice of data, model, energy reference and fit, in one strict configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+import yaml
+from pydantic import Field, ValidationError, create_model, model_validator
+
+from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config
+from clebsch.data import LabelKeys
+from clebsch.errors import ConfigError, did_you_mean
+from clebsch.models import MultiACEConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.train import TrainConfig
+from clebsch.train.least_squares import LeastSquaresConfig
+
+PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
+    "linear_ace": linear_ace,
+    "nequip": nequip,
+    "botnet": botnet,
+    "mace": mace,
+    "pace": pace,
+}
+
+
+class DatasetSource(StrictConfig):
+    """A public data set.
+
+    Attributes:
+        dataset: its name: acac, 3bpa, ethanol, lips, or rmd17/aspirin and its siblings.
+        root: folder of the data sets; None takes $CLEBSCH_DATA.
+        train: name of the training set; None takes the first.
+        valid: number (integer) or fraction (below 1) of the training configurations that are set aside for validation.
+        tests: names of the test sets to report; None takes those that are there.
+        download: whether missing files are fetched.
+    """
+
+    dataset: str
+    root: Path | None = None
+    train: str | None = None
+    valid: int | float = 0.1
+    tests: tuple[str, ...] | None = None
+    download: bool = False
+
+
+class FileSource(StrictConfig):
+    """Files of labelled configurations.
+
+    Attributes:
+        train: one file or several, extended XYZ or whatever else ASE reads.
+        valid: a file, or the number (integer) or fraction (below 1) of the training configurations set aside.
+        tests: files to report, by name.
+        keys: names of the labels in the files; null for a label that is not wanted.
+    """
+
+    train: str | tuple[str, ...]
+    valid: str | int | float = 0.1
+    tests: dict[str, str] = {}
+    keys: LabelKeys = LabelKeys()
+
+
+class PresetModel(StrictConfig):
+    """A named model and the arguments of its function; the elements come from the data."""
+
+    preset: str
+
+    def build(self, elements: Sequence[str], avg_num_neighbors: float = 1.0) -> MultiACEConfig:
+        """Return the model's configuration for the elements and the average number of neighbours of some data."""
+        config = PRESETS[self.preset](elements=elements, **self.model_dump(exclude={"preset"}))
+        return config.model_copy(update={"avg_num_neighbors": avg_num_neighbors})
+
+    @model_validator(mode="after")
+    def _builds(self) -> PresetModel:
+        try:
+            self.build(("H",))
+        except ValidationError as error:
+            reasons = (item["msg"].removeprefix("Value error, ") for item in error.errors())
+            raise ValueError("; ".join(reasons)) from None
+        return self
+
+
+class FullModel(MultiACEConfig):
+    """Every choice of a Multi-ACE model.
+
+    Attributes:
+        elements: chemical symbols; empty takes those of the training set.
+        avg_num_neighbors: zero takes the average of the training set.
+    """
+
+    elements: tuple[str, ...] = ()
+    avg_num_neighbors: float = Field(default=0.0, ge=0)
+
+    def build(self, elements: Sequence[str], avg_num_neighbors: float = 1.0) -> MultiACEConfig:
+        """Return the model's configuration; the arguments stand in for what the recipe leaves to the data."""
+        given = dict(self)
+        given["elements"] = self.elements or tuple(elements)
+        given["avg_num_neighbors"] = self.avg_num_neighbors or avg_num_neighbors
+        return MultiACEConfig(**given)
+
+
+def _preset_model(name: str, function: Callable[..., MultiACEConfig]) -> type[PresetModel]:
+    """The strict configuration whose fields are the keyword arguments of a preset."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.name != "elements"}
+    fields["preset"] = (Literal[name], name)  # type: ignore[valid-type]
+    return create_model(f"{name}_preset", __base__=PresetModel, __doc__=function.__doc__, **fields)
+
+
+class Energy(StrictConfig):
+    """Energy reference: E = Σ_i [E0(z_i) + scale Σ_t e_i^(t) + shift].
+
+    Attributes:
+        e0: "isolated_atoms" (of the data set, or single-atom frames of the training files), "least_squares" (fitted
+            to the training energies), a file of isolated atoms, or the energies (eV) by element.
+        scale: eV per unit of the model's output: the RMS force component (eV/Å), the standard deviation of the energy
+            per atom above E0, or 1.
+        shift: mean energy per atom above E0, or nothing.
+        zbl: whether the screened nuclear repulsion is added.
+    """
+
+    e0: str | dict[str, float] = "isolated_atoms"
+    scale: Literal["force_rms", "energy_std", "none"] = "force_rms"
+    shift: Literal["mean", "none"] = "mean"
+    zbl: bool = False
+
+
+class GradientFit(TrainConfig):
+    """Training by gradient descent."""
+
+    method: Literal["gradient"] = "gradient"
+
+
+class LeastSquaresFit(LeastSquaresConfig):
+    """Regularised linear least squares, for models whose energy is linear in the fitted weights."""
+
+    method: Literal["least_squares"] = "least_squares"
+
+    def course(self) -> dict[str, Any]:
+        """What must not change where a run is repeated in its folder."""
+        return self.model_dump(mode="json")
+
+
+# One key tells the choices of a section apart; it is read first, so that an error speaks of one choice only.
+_DATA: dict[str, type[StrictConfig]] = {"dataset": DatasetSource, "files": FileSource}
+_MODELS: dict[str, type[StrictConfig]] = {name: _preset_model(name, function) for name, function in PRESETS.items()}
+_FITS: dict[str, type[StrictConfig]] = {"gradient": GradientFit, "least_squares": LeastSquaresFit}
+
+if TYPE_CHECKING:
+    Model = PresetModel | FullModel
+else:
+    Model = Union[(*_MODELS.values(), FullModel)]
+
+
+class RunConfig(StrictConfig):
+    """A run, from data to saved potential.
+
+    Attributes:
+        output: folder of the results; a second run in it continues the first.
+        seed: of the split, the initial weights and the shuffling.
+        dtype: of the network.
+        device: torch device.
+        backend: kernels.
+        data: a public data set or files.
+        model: a named model with its arguments, or a full Multi-ACE configuration.
+        energy: the energy reference.
+        train: training by gradients, or by least squares.
+    """
+
+    output: Path
+    seed: int = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = "cpu"
+    backend: str = "reference"
+    data: DatasetSource | FileSource
+    model: Model
+    energy: Energy = Energy()
+    train: GradientFit | LeastSquaresFit = GradientFit()
+
+    def as_yaml(self) -> str:
+        """The whole recipe, defaults included, as YAML that `load_recipe` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def course(self) -> dict[str, Any]:
+        """What must not change where a run is continued: all but the folder and the limits of the fit."""
+        return {**self.model_dump(mode="json", exclude={"output", "train"}), "train": self.train.course()}
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a recipe from YAML and apply ``dotted.key=value`` overrides; raises ConfigError that names the key."""
+    return parse_recipe(apply_overrides(load_yaml(path), overrides), str(path))
+
+
+def parse_recipe(mapping: Mapping[str, Any], where: str = "recipe") -> RunConfig:
+    """Validate a recipe; raises ConfigError that names ``where``, the dotted key and the cure."""
+    data, model, train = (mapping.get(name) for name in ("data", "model", "train"))
+    sections = {
+        "data": _DATA["dataset" if isinstance(data, Mapping) and "dataset" in data else "files"],
+        "model": _choice(_MODELS, model, "model.preset", where) or FullModel,
+        "train": _choice(_FITS, train, "train.method", where) or GradientFit,
+    }
+    fields: dict[str, Any] = {name: (choice, RunConfig.model_fields[name]) for name, choice in sections.items()}
+    return parse_config(create_model("RunConfig", __base__=RunConfig, **fields), mapping, where)
+
+
+def _choice(choices: Mapping[str, type[StrictConfig]], section: Any, key: str, where: str) -> type[StrictConfig] | None:
+    """The class that the last part of ``key`` picks for a section, None where the section does not have it."""
+    name = section.get(key.split(".")[-1]) if isinstance(section, Mapping) else None
+    if name is None:
+        return None
+    if name not in choices:
+        known = ", ".join(choices)
+        raise ConfigError(
+            f"{where} is not valid:\n  - key '{key}': expected one of {known}, got {name!r}."
+            f"{did_you_mean(str(name), choices)}"
+        )
+    return choices[name]

@@ -1,0 +1,160 @@
+"""The command line: what it prints, how fast it answers, and that it stays as it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from clebsch.cli import main
+from clebsch.models import Potential, PotentialConfig, mace, nequip
+from clebsch.models.serialization import save_potential
+from clebsch.version import __version__
+
+
+@pytest.fixture(scope="module")
+def potential_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained potential of copper and gold."""
+    model = mace(elements=("Cu", "Au"), r_max=3.5, num_channels=4, l_max=1, L_max=1, correlation=2)
+    path = tmp_path_factory.mktemp("potential") / "potential.safetensors"
+    save_potential(Potential(PotentialConfig(model=model), e0={"Cu": 0.0, "Au": 0.0}, dtype=torch.float64), path)
+    return path
+
+
+@pytest.fixture
+def recipe_file(alloy_file: Path, tmp_path: Path) -> Path:
+    mapping: dict[str, Any] = {
+        "output": str(tmp_path / "run"),
+        "data": {"train": str(alloy_file), "valid": 3, "tests": {"same": str(alloy_file)}},
+        "model": {"preset": "mace", "r_max": 3.5, "num_channels": 2, "l_max": 1, "L_max": 1, "correlation": 2},
+        "energy": {"e0": "least_squares"},
+        "train": {"max_epochs": 5},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(mapping))
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+    """Standard output of a command that succeeds."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert stopped.value.code in (0, None), captured.err
+    return captured.out
+
+
+def test_help_is_instant():
+    code = "from clebsch.cli import main; main(['--help'])"
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5
+
+
+def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
+    """An option is added here on purpose or not at all."""
+    assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
+        "train", "evaluate", "info", "schema", "demo",
+    ]  # fmt: skip
+    expected = {
+        "train": set(),
+        "evaluate": {"--json", "--energy-key", "--forces-key", "--dtype", "--device", "--batch-size"},
+        "info": set(),
+        "schema": set(),
+        "demo": {"--output"},
+    }
+    for command, options in expected.items():
+        words = call(capsys, command, "--help").replace(",", " ").split()
+        assert {word for word in words if word.startswith("--")} - {"--help"} == options
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert call(capsys, "--version") == f"clebsch {__version__}\n"
+
+
+def test_as_a_module():
+    result = subprocess.run([sys.executable, "-m", "clebsch", "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"clebsch {__version__}\n"
+
+
+def test_train_with_overrides_then_evaluate(capsys: pytest.CaptureFixture[str], recipe_file: Path, alloy_file: Path):
+    output = recipe_file.parent / "other"
+    printed = call(capsys, "train", recipe_file, "train.max_epochs=2", f"output={output}")
+    assert "9 to train, 3 to validate" in printed
+    assert "max_epochs after epoch 2" in printed
+    assert f"Saved {output / 'potential.safetensors'}" in printed
+    assert not (recipe_file.parent / "run").exists()
+
+    rows = json.loads(call(capsys, "evaluate", output / "potential.safetensors", alloy_file, "--json"))
+    results = json.loads((output / "results.json").read_text())
+    for name in ("energy_mae_meV", "force_rmse_meV_A"):
+        assert rows[str(alloy_file)][name] == pytest.approx(results["errors"]["same"][name], rel=1e-4)
+
+
+def test_evaluate_prints_units(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):
+    printed = call(capsys, "evaluate", potential_file, alloy_file, "--dtype", "float32", "--batch-size", 5)
+    assert all(unit in printed for unit in ("meV/atom", "meV/Å", "force RMSE by element"))
+    assert all(symbol in printed for symbol in ("Cu", "Au"))
+
+
+def test_evaluate_json_of_several_files(
+    capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path, tmp_path: Path
+):
+    """One object per file, with null for the forces of a file that has none."""
+    energies = tmp_path / "energies.xyz"
+    energies.write_text('2\nProperties=species:S:1:pos:R:3 energy=-1.5 pbc="F F F"\nCu 0 0 0\nAu 0 0 2.5\n')
+    rows = json.loads(call(capsys, "evaluate", potential_file, energies, alloy_file, "--json"))
+    assert list(rows) == [str(energies), str(alloy_file)]
+    for row in rows.values():
+        assert {"n", "energy_mae_meV", "energy_rmse_meV", "energy_rmse_meV_per_atom"} <= set(row)
+    assert rows[str(energies)]["force_mae_meV_A"] is None
+    assert rows[str(energies)]["force_rmse_meV_A"] is None
+    assert rows[str(energies)]["n"] == 1
+    assert rows[str(alloy_file)]["force_rmse_meV_A"] > 0
+
+
+def test_evaluate_with_other_keys(capsys: pytest.CaptureFixture[str], potential_file: Path, tmp_path: Path):
+    path = tmp_path / "named.xyz"
+    path.write_text("2\nProperties=species:S:1:pos:R:3:f:R:3 E=-1.5\nCu 0 0 0 0 0 1\nAu 0 0 2.5 0 0 -1\n")
+    rows = json.loads(
+        call(capsys, "evaluate", potential_file, path, "--energy-key", "E", "--forces-key", "f", "--json")
+    )
+    assert rows[str(path)]["force_mae_meV_A"] > 0
+
+
+def test_info_of_a_potential(capsys: pytest.CaptureFixture[str], potential_file: Path):
+    printed = call(capsys, "info", potential_file)
+    for expected in ("Cu Au", "2 layers × r_max = 7 Å", "body order", "polynomial degree", "0e+1o", "flop per edge"):
+        assert expected in printed
+
+
+def test_info_of_a_recipe(capsys: pytest.CaptureFixture[str], recipe_file: Path):
+    printed = call(capsys, "info", recipe_file)
+    assert "Cu Au" in printed
+    assert "layers.1.readout" in printed
+    assert not (recipe_file.parent / "run").exists()
+
+
+def test_info_of_unbounded_orders(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    model = nequip(elements=("H",), num_channels=2, l_max=1, num_layers=2)
+    save_potential(Potential(PotentialConfig(model=model), e0={"H": 0.0}), tmp_path / "gated.safetensors")
+    assert "unbounded" in call(capsys, "info", tmp_path / "gated.safetensors")
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]):
+    schema = json.loads(call(capsys, "schema"))
+    assert {"output", "data", "model", "energy", "train"} <= set(schema["properties"])
+    assert set(schema["required"]) == {"output", "data", "model"}
+    assert {"pace_preset", "mace_preset", "FullModel", "GradientFit", "LeastSquaresFit"} <= set(schema["$defs"])
+    assert schema["$defs"]["pace_preset"]["properties"]["num_channels"]["type"] == "integer"
+    assert schema["additionalProperties"] is False

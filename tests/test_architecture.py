@@ -1,0 +1,176 @@
+"""The shape of the code: imports go down only, one screen per idea, no pickle, a light front door."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "clebsch"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+# A part may import itself and the parts of lower rank; parts of one rank do not know each other.
+RANKS = {
+    "version": 0, "errors": 0, "config": 1, "memory": 1, "o3": 2, "ops": 3, "data": 3, "basis": 4, "models": 5,
+    "train": 6, "testing": 6, "evaluate": 7, "deploy": 7, "interop": 7, "recipe": 8, "run": 9, "demo": 10, "cli": 11,
+    "__main__": 12,
+}  # fmt: skip
+# The front door and the command line import on first use, so that `import clebsch` and `clebsch --help` stay light.
+LAZY = {"__init__.py", "cli"}
+THIRD_PARTY = {
+    "ase", "jaxtyping", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "torch", "typer", "vesin", "yaml",
+}  # fmt: skip
+OPTIONAL = {"tblite"}
+
+MAX_BODY, MAX_FILE, MAX_ARGUMENTS = 60, 500, 8
+
+
+def part_of(path: Path) -> str:
+    """Name of the part a file belongs to: 'models' for models/potential.py, 'run' for run.py."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    """Every absolute module name imported anywhere in ``tree``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write clebsch.…"
+            assert node.module is not None
+            if node.module == "clebsch":
+                for alias in node.names:
+                    yield f"clebsch.{alias.name}", node
+            else:
+                yield node.module, node
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function's body, its docstring apart."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+
+
+def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def lines_with(pattern: re.Pattern[str]) -> list[str]:
+    """Lines of code, comments apart, in which ``pattern`` is found."""
+    return [
+        f"{path}:{number}: {line}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line.split("#")[0])
+    ]
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def test_there_are_modules():
+    assert len(MODULES) > 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down(path: Path):
+    if path == SOURCE / "__init__.py":
+        return
+    part = part_of(path)
+    for name, node in imports(parse(path)):
+        if name.split(".")[0] != "clebsch":
+            continue
+        other = name.split(".")[1]
+        assert other in RANKS, f"{path}:{node.lineno}: '{name}' is the front door or an unknown part"
+        assert other == part or RANKS[other] < RANKS[part], f"{path}:{node.lineno}: {part} must not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_are_declared_and_at_the_top(path: Path):
+    tree = parse(path)
+    for name, node in imports(tree):
+        top = name.split(".")[0]
+        known = top == "clebsch" or top in sys.stdlib_module_names or top in THIRD_PARTY | OPTIONAL
+        assert known, f"{path}:{node.lineno}: '{name}' is no dependency of the library"
+    if path.relative_to(SOURCE).parts[0] in LAZY:
+        return
+    for function in functions(tree):
+        if function.name == "__getattr__":  # a lazy front door of a part
+            continue
+        for name, node in imports(function):
+            allowed = name.split(".")[0] in OPTIONAL
+            assert allowed, f"{path}:{node.lineno}: import '{name}' at the top of the file"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_one_screen_per_idea(path: Path):
+    assert len(path.read_text().splitlines()) <= MAX_FILE, f"{path} is longer than {MAX_FILE} lines"
+    for function in functions(parse(path)):
+        where = f"{path}:{function.lineno}: {function.name}"
+        assert body_lines(function) <= MAX_BODY, f"{where} has more than {MAX_BODY} lines"
+        if path.name == "presets.py":  # the arguments of a preset are the fields of a config
+            continue
+        names = arguments(function)
+        assert len(names) <= MAX_ARGUMENTS, f"{where} has more than {MAX_ARGUMENTS} arguments: {names}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_module_says_what_it_is(path: Path):
+    text = path.read_text()
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+
+
+def test_no_pickle():
+    forbidden = re.compile(
+        r"^\s*(import|from)\s+(pickle|dill|joblib|shelve|marshal)\b"
+        r"|\btorch\.(save|load)\(|\b(c?[pP]ickle|dill|joblib)\.\w+\(|allow_pickle\s*=\s*True"
+    )
+    assert lines_with(forbidden) == []
+
+
+def test_no_state_of_the_whole_process():
+    """No default dtype, no global seed, no environment variable is written by the library."""
+    forbidden = re.compile(r"set_default_dtype|torch\.manual_seed|np\.random\.seed|os\.environ\[[^\]]*\]\s*=(?!=)")
+    assert lines_with(forbidden) == []
+
+
+def test_no_modules_without_a_subject():
+    assert not [path for path in MODULES if path.stem in ("utils", "helpers", "misc", "common", "tools")]
+
+
+def test_nothing_speaks_of_one_machine_or_of_its_making():
+    """No path of a particular machine, and no word about who or what wrote the text."""
+    forbidden = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users)/|\bsessions?\b", re.IGNORECASE)
+    texts = [*SOURCE.rglob("*"), *ROOT.glob("*"), *(ROOT / "docs").rglob("*"), *(ROOT / "recipes").glob("*")]
+    for path in texts:
+        if path.is_file() and path.suffix in (".py", ".md", ".yaml", ".toml", ".txt", ".cff", ""):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                assert not forbidden.search(line), f"{path}:{number}: {line}"
+
+
+def imported_with(module: str) -> set[str]:
+    """Top-level packages in memory after ``import module`` in a fresh interpreter."""
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["clebsch", "clebsch.cli"])
+def test_front_door_is_light(module: str):
+    heavy = {"torch", "ase", "numpy", "pydantic", "matplotlib", "scipy", "safetensors"}
+    assert not imported_with(module) & heavy

@@ -1,0 +1,231 @@
+"""The main path: what a run leaves, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from clebsch.config import load_yaml
+from clebsch.data import LabelKeys, read_configurations
+from clebsch.errors import ClebschError, ConfigError, DataError
+from clebsch.evaluate import evaluate
+from clebsch.models import MultiACEConfig
+from clebsch.models.serialization import load_potential
+from clebsch.recipe import PRESETS, FullModel, PresetModel, RunConfig, load_recipe, parse_recipe
+from clebsch.run import RunResult, run
+
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+MACE = {"preset": "mace", "r_max": 3.5, "num_channels": 4, "l_max": 1, "L_max": 1, "correlation": 2, "num_radial": 4}
+
+
+def recipe(alloy_file: Path, output: Path, **changes: Any) -> RunConfig:
+    """Two epochs of a tiny MACE on the alloy."""
+    mapping = {
+        "output": str(output),
+        "data": {"train": str(alloy_file), "valid": 3, "tests": {"same": str(alloy_file)}},
+        "model": MACE,
+        "energy": {"e0": "least_squares"},
+        "train": {"max_epochs": 2, "batch_size": 3, "loss": {"energy_weight": 1.0, "forces_weight": 10.0}},
+    }
+    return parse_recipe({**mapping, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(alloy_file: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return run(recipe(alloy_file, tmp_path_factory.mktemp("run") / "a"))
+
+
+def test_what_a_run_leaves(finished: RunResult):
+    names = {path.name for path in finished.directory.iterdir()}
+    assert names == {
+        "checkpoint.safetensors", "config.yaml", "learning_curve.png", "metrics.jsonl", "parity.png",
+        "potential.safetensors", "results.json",
+    }  # fmt: skip
+    results = json.loads((finished.directory / "results.json").read_text())
+    assert set(results["errors"]) == {"valid", "same"}
+    assert results["errors"]["same"]["n"] == 12
+    assert results["statistics"]["num_graphs"] == 9
+    assert len((finished.directory / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_saved_potential_is_the_judged_one(finished: RunResult, alloy_file: Path):
+    loaded = load_potential(finished.directory / "potential.safetensors")
+    again = evaluate(loaded, read_configurations(alloy_file))
+    assert again.force_rmse_meV_A == pytest.approx(finished.accuracies["same"].force_rmse_meV_A, rel=1e-5)
+    assert loaded.elements == ("Cu", "Au")
+
+
+def test_the_recorded_recipe_repeats_the_run(finished: RunResult, tmp_path: Path):
+    recorded = finished.directory / "config.yaml"
+    again = run(load_recipe(recorded, [f"output={tmp_path / 'b'}"]))
+    assert again.accuracies == finished.accuracies
+    assert load_yaml(tmp_path / "b" / "config.yaml") == {**load_yaml(recorded), "output": str(tmp_path / "b")}
+
+
+def test_going_on_is_exact(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    train = {"batch_size": 3, "loss": {"energy_weight": 1.0, "forces_weight": 10.0}}
+    run(recipe(alloy_file, tmp_path / "c", train={**train, "max_epochs": 1}))
+    resumed = run(recipe(alloy_file, tmp_path / "c", train={**train, "max_epochs": 2}))
+    assert resumed.accuracies == finished.accuracies
+
+
+def test_other_settings_in_the_same_folder(finished: RunResult, alloy_file: Path):
+    with pytest.raises(ConfigError, match=r"other settings(.|\n)*model.num_channels: 4 .* 6 now(.|\n)*another output"):
+        run(recipe(alloy_file, finished.directory, model={**MACE, "num_channels": 6}))
+
+
+def test_linear_ace_by_least_squares(alloy_file: Path, tmp_path: Path):
+    model = {"preset": "linear_ace", "r_max": 4.0, "num_channels": 4, "l_max": 2, "correlation": 2}
+    train = {"method": "least_squares", "ridges": [1e-8]}
+    first = run(recipe(alloy_file, tmp_path, model=model, train=train, dtype="float64"))
+    assert first.accuracies["same"].force_rmse_meV_A < 100
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    assert run(recipe(alloy_file, tmp_path, model=model, train=train, dtype="float64")).accuracies == first.accuracies
+
+
+def test_least_squares_needs_a_linear_model(alloy_file: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="linear_ace"):
+        run(recipe(alloy_file, tmp_path, train={"method": "least_squares"}))
+
+
+def test_stress_is_trained_and_judged(alloy_file: Path, tmp_path: Path):
+    keys = {"energy": "energy", "forces": "forces", "stress": "stress"}
+    data = {"train": str(alloy_file), "valid": 3, "tests": {"same": str(alloy_file)}, "keys": keys}
+    train = {"max_epochs": 1, "loss": {"stress_weight": 100.0}}
+    assert run(recipe(alloy_file, tmp_path, data=data, train=train)).accuracies["same"].stress_rmse_meV_A3 > 0
+
+
+def test_a_weight_without_labels_stops_before_training(alloy_file: Path, tmp_path: Path):
+    train = {"max_epochs": 1, "loss": {"stress_weight": 1.0}}
+    with pytest.raises(DataError, match=r"stress_weight.*alloy.xyz, frame"):
+        run(recipe(alloy_file, tmp_path, train=train))
+
+
+def test_isolated_atoms_among_the_training_frames(alloy_file: Path, tmp_path: Path):
+    frames = ase.io.read(alloy_file, ":")
+    for symbol, energy in (("Cu", -1.0), ("Au", -2.0)):
+        frames.append(Atoms(symbol, info={"config_type": "IsolatedAtom", "energy": energy}))
+    path = tmp_path / "with_atoms.xyz"
+    ase.io.write(path, frames)
+    data = {"train": str(path), "valid": 0.25}
+    result = run(recipe(alloy_file, tmp_path / "run", data=data, energy={"e0": "isolated_atoms"}))
+    assert result.statistics.e0 == {"Cu": -1.0, "Au": -2.0}
+    assert result.statistics.num_graphs == 9
+
+
+@pytest.mark.parametrize(
+    ("e0", "message"),
+    [
+        ("isolated_atoms", "no isolated atom"),
+        ("least_sqares", "Did you mean 'least_squares'"),
+        ({"Cu": -1.0}, "no entry for Au"),
+        ({"Cu": -1000.0, "Au": -1000.0}, "another method or unit"),
+    ],
+)
+def test_reference_energies_that_do_not_fit(alloy_file: Path, tmp_path: Path, e0: Any, message: str):
+    with pytest.raises(ClebschError, match=message):
+        run(recipe(alloy_file, tmp_path, energy={"e0": e0}))
+
+
+def test_a_cutoff_without_neighbours(alloy_file: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"closer than r_max = 0.5 Å.*larger model.r_max"):
+        run(recipe(alloy_file, tmp_path, model={**MACE, "r_max": 0.5}))
+
+
+def test_energies_alone(alloy_file: Path, tmp_path: Path):
+    data = {"train": str(alloy_file), "valid": 3, "keys": {"energy": "energy", "forces": None}}
+    train = {"max_epochs": 1, "loss": {"energy_weight": 1.0, "forces_weight": 0.0}}
+    with pytest.raises(DataError, match=r"energy.scale is 'force_rms'"):
+        run(recipe(alloy_file, tmp_path, data=data, train=train))
+    energy = {"e0": "least_squares", "scale": "energy_std"}
+    result = run(recipe(alloy_file, tmp_path, data=data, train=train, energy=energy))
+    assert result.accuracies["valid"].force_rmse_meV_A is None
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path):
+    config = load_recipe(path)
+    assert config.output.name == path.stem
+    assert isinstance(config.model.build(("H", "C", "O")), MultiACEConfig)
+
+
+def test_there_are_recipes():
+    assert {path.stem for path in RECIPES} >= {"acac_pace_small", "acac_mace_small", "acac_linear_ace"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_take_the_arguments_of_their_functions(alloy_file: Path, name: str):
+    model = recipe(alloy_file, Path("a"), model={"preset": name, "r_max": 4.5}).model
+    assert isinstance(model, PresetModel)
+    assert model.build(("H", "O"), 7.0) == PRESETS[name](elements=("H", "O"), r_max=4.5).model_copy(
+        update={"avg_num_neighbors": 7.0}
+    )
+
+
+def test_a_full_model(alloy_file: Path, tmp_path: Path):
+    layer = {"hidden_irreps": "0e+1o", "correlation": 2, "readout": "mlp", "radial": {"kind": "linear"}}
+    result = run(recipe(alloy_file, tmp_path, model={"r_max": 3.0, "num_channels": 4, "layers": [layer]}))
+    model = result.potential.config.model
+    assert model.elements == ("Cu", "Au")
+    assert model.avg_num_neighbors == pytest.approx(result.statistics.average_num_neighbors)
+    assert model.layers[0].radial.kind == "linear"
+
+
+def test_a_full_model_may_fix_what_data_would_give(alloy_file: Path):
+    given = {"layers": [{"hidden_irreps": "0e"}], "elements": ["H", "Cu", "Au"], "avg_num_neighbors": 9.0}
+    model = recipe(alloy_file, Path("a"), model=given).model
+    assert isinstance(model, FullModel)
+    built = model.build(("Cu", "Au"), 5.0)
+    assert (built.elements, built.avg_num_neighbors) == (("H", "Cu", "Au"), 9.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modl": {}}, "unknown key 'modl'. Did you mean 'model'"),
+        ({"model": {"preset": "pce"}}, "model.preset.*linear_ace, nequip, botnet, mace, pace.*Did you mean 'pace'"),
+        ({"model": {"preset": "pace", "num_chanels": 4}}, "model.num_chanels'. Did you mean 'num_channels'"),
+        ({"model": {"preset": "pace", "num_channels": 5}}, "num_channels 5 is not a multiple"),
+        ({"model": {"preset": "mace", "r_max": -1}}, "greater than 0"),
+        ({"train": {"method": "gradiant"}}, "train.method.*Did you mean 'gradient'"),
+        ({"train": {"loss": {"energy_wight": 1}}}, "train.loss.energy_wight'. Did you mean 'energy_weight'"),
+        ({"data": {"dataset": "acac", "test": []}}, "data.test'. Did you mean 'tests'"),
+        ({"data": {"train": "a.xyz", "keys": {"enrgy": "E"}}}, "data.keys.enrgy'. Did you mean 'energy'"),
+        ({"dtype": "float16"}, "float32"),
+    ],
+)
+def test_mistakes_in_a_recipe(alloy_file: Path, changes: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        recipe(alloy_file, Path("a"), **changes)
+
+
+def test_a_dataset_by_name(data_root: Path, tmp_path: Path):
+    data = {"dataset": "acac", "root": str(data_root), "valid": 450, "tests": ["test_H_transfer"]}
+    model = {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "num_layers": 1, "correlation": 2}
+    mapping = {"output": str(tmp_path), "data": data, "model": model, "train": {"max_epochs": 1, "batch_size": 25}}
+    result = run(parse_recipe(mapping))
+    assert result.statistics.e0["H"] == pytest.approx(-13.568, abs=1e-3)
+    assert result.accuracies["test_H_transfer"].n == 15
+    assert result.accuracies["test_H_transfer"].force_rmse_meV_A is None
+
+
+def test_labels_under_other_names(alloy_file: Path, tmp_path: Path):
+    frames = ase.io.read(alloy_file, ":")
+    for atoms in frames:
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = None
+        atoms.info["REF_energy"], atoms.arrays["REF_forces"] = energy, forces
+    path = tmp_path / "ref.xyz"
+    ase.io.write(path, frames)
+    keys = LabelKeys(energy="REF_energy", forces="REF_forces")
+    data = {"train": str(path), "valid": 3, "keys": keys.model_dump()}
+    assert np.isfinite(run(recipe(alloy_file, tmp_path / "a", data=data)).accuracies["valid"].force_rmse_meV_A)
+    data["keys"] = {}
+    with pytest.raises(DataError, match=r"ref.xyz.*'energy'.*REF_energy"):
+        run(recipe(alloy_file, tmp_path / "b", data=data))
