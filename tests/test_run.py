@@ -80,6 +80,13 @@ def test_other_settings_in_the_same_folder(finished: RunResult, alloy_file: Path
         run(recipe(alloy_file, finished.directory, model={**MACE, "num_channels": 6}))
 
 
+def test_folder_of_a_run_that_came_to_nothing(alloy_file: Path, tmp_path: Path):
+    data = {"train": str(alloy_file), "valid": 0}
+    with pytest.raises(DataError, match="validation set is empty"):
+        run(recipe(alloy_file, tmp_path / "d", data=data))
+    assert run(recipe(alloy_file, tmp_path / "d", data={**data, "valid": 3})).directory == tmp_path / "d"
+
+
 def test_linear_ace_by_least_squares(alloy_file: Path, tmp_path: Path):
     model = {"preset": "linear_ace", "r_max": 4.0, "num_channels": 4, "l_max": 2, "correlation": 2}
     train = {"method": "least_squares", "ridges": [1e-8]}

@@ -24,7 +24,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping from ``path``; raises ConfigError where it is missing, malformed or no mapping."""
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"Config file '{path}' does not exist. Give the path of a YAML file.")
+        state = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"Config file '{path}' {state}. Give the path of a YAML file.")
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -47,7 +48,7 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dic
             child = node.get(parent)
             node[parent] = child if isinstance(child, dict) else {}
             node = node[parent]
-        node[last] = yaml.safe_load(value)
+        node[last] = _yaml_value(override, value)
     return result
 
 
@@ -58,6 +59,16 @@ def parse_config(cls: type[ConfigType], mapping: Mapping[str, Any], where: str =
     except ValidationError as error:
         lines = [_explain(cls, item) for item in error.errors()]
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def _yaml_value(override: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"Override '{override}': the value is not valid YAML. Close its brackets and quotes, and quote it for the "
+            "shell, for example 'data.tests=[a, b]'."
+        ) from None
 
 
 def _copy(value: Any) -> Any:

@@ -105,7 +105,7 @@ def _preset_model(name: str, function: Callable[..., MultiACEConfig]) -> type[Pr
     """The strict configuration whose fields are the keyword arguments of a preset."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.name != "elements"}
-    fields["preset"] = (Literal[name], name)  # type: ignore[valid-type]
+    fields["preset"] = (Literal[name], ...)  # type: ignore[valid-type]
     return create_model(f"{name}_preset", __base__=PresetModel, __doc__=function.__doc__, **fields)
 
 
@@ -136,7 +136,7 @@ class GradientFit(TrainConfig):
 class LeastSquaresFit(LeastSquaresConfig):
     """Regularised linear least squares, for models whose energy is linear in the fitted weights."""
 
-    method: Literal["least_squares"] = "least_squares"
+    method: Literal["least_squares"]
 
     def course(self) -> dict[str, Any]:
         """What must not change where a run is repeated in its folder."""

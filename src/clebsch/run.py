@@ -26,12 +26,13 @@ from clebsch.data import (
 from clebsch.data.datasets import load_dataset
 from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.evaluate import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, find_device
 from clebsch.models.serialization import read_potential_header, save_potential
 from clebsch.recipe import DatasetSource, FileSource, LeastSquaresFit, RunConfig, load_recipe, parse_recipe
 from clebsch.train import FitResult, fit
 from clebsch.train.checkpoint import list_differences
 from clebsch.train.least_squares import LeastSquaresResult, fit_least_squares
+from clebsch.train.trainer import CHECKPOINT_NAME
 from clebsch.version import __version__
 
 if TYPE_CHECKING:
@@ -172,13 +173,16 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         seed=config.seed,
         backend=config.backend,
     )
-    return potential.to(config.device)
+    return potential.to(find_device(config.device))
 
 
 def claim_directory(config: RunConfig) -> Path:
-    """Make the folder of the run and record the recipe in it; raises ConfigError where it holds another run."""
+    """Make the folder of the run and record the recipe in it; raises ConfigError where it holds another run.
+
+    A folder without checkpoint and potential holds a run that came to nothing, and may be used with other settings.
+    """
     path = config.output / CONFIG_NAME
-    if path.is_file():
+    if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
         earlier = parse_recipe(load_yaml(path), str(path))
         differences = list_differences(earlier.course(), config.course())
         if differences:
@@ -187,8 +191,14 @@ def claim_directory(config: RunConfig) -> Path:
                 + "\n".join(f"  - {line}" for line in differences)
                 + "\nGive another output, or remove that folder to start again."
             )
-    config.output.mkdir(parents=True, exist_ok=True)
-    path.write_text(config.as_yaml())
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.as_yaml())
+    except OSError as error:
+        raise ConfigError(
+            f"output: '{config.output}' cannot be made or written to ({error.strerror}). Give a folder of your own, "
+            "for example output=runs/a."
+        ) from None
     return config.output
 
 

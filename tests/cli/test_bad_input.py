@@ -224,3 +224,23 @@ def test_damaged_potential(capsys: pytest.CaptureFixture[str], tmp_path: Path, a
 def test_dtype_and_device(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):
     message = error(capsys, "evaluate", potential_file, alloy_file, "--dtype", "float23", status=2)
     assert_names(message, "--dtype", "float23", "Did you mean 'float32'")
+
+
+def test_override_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path):
+    message = error(capsys, "train", recipe(tmp_path, alloy_file), "data.tests=[a", status=2)
+    assert_names(message, "data.tests=[a", "not valid YAML", "brackets")
+
+
+def test_output_that_is_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path):
+    message = error(capsys, "train", recipe(tmp_path, alloy_file, output=str(alloy_file)), status=2)
+    assert_names(message, "output", alloy_file, "Give a folder")
+
+
+def test_device_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path, potential_file: Path
+):
+    for arguments in (
+        ("train", recipe(tmp_path, alloy_file, device="cuda:99")),
+        ("evaluate", potential_file, alloy_file, "--device", "cuda:99"),
+    ):
+        assert_names(error(capsys, *arguments), "device", "cuda:99", "Use 'cpu'")

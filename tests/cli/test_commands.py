@@ -68,7 +68,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     ]  # fmt: skip
     expected = {
         "train": set(),
-        "evaluate": {"--json", "--energy-key", "--forces-key", "--dtype", "--device", "--batch-size"},
+        "evaluate": {"--json", "--energy-key", "--forces-key", "--stress-key", "--dtype", "--device", "--batch-size"},
         "info": set(),
         "schema": set(),
         "demo": {"--output"},
@@ -132,6 +132,11 @@ def test_evaluate_with_other_keys(capsys: pytest.CaptureFixture[str], potential_
     assert rows[str(path)]["force_mae_meV_A"] > 0
 
 
+def test_evaluate_stress(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):
+    assert "meV/Å³" not in call(capsys, "evaluate", potential_file, alloy_file)
+    assert "meV/Å³" in call(capsys, "evaluate", potential_file, alloy_file, "--stress-key", "stress")
+
+
 def test_info_of_a_potential(capsys: pytest.CaptureFixture[str], potential_file: Path):
     printed = call(capsys, "info", potential_file)
     for expected in ("Cu Au", "2 layers × r_max = 7 Å", "body order", "polynomial degree", "0e+1o", "flop per edge"):
@@ -158,3 +163,6 @@ def test_schema(capsys: pytest.CaptureFixture[str]):
     assert {"pace_preset", "mace_preset", "FullModel", "GradientFit", "LeastSquaresFit"} <= set(schema["$defs"])
     assert schema["$defs"]["pace_preset"]["properties"]["num_channels"]["type"] == "integer"
     assert schema["additionalProperties"] is False
+    # The key that picks a form of a section is required in it, or an editor would take one form for another.
+    assert "preset" in schema["$defs"]["pace_preset"]["required"]
+    assert "method" in schema["$defs"]["LeastSquaresFit"]["required"]

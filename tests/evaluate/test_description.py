@@ -33,6 +33,15 @@ def test_degrees():
     assert [layer.degree for layer in describe(botnet(**SMALL)).layers] == [2, 4, 6, 8, 10]
 
 
+def test_degrees_that_parity_leaves_out():
+    """A scalar has even degree: 3 + 3 + 2 for linear ACE, 12 + 2 in the last of BOTNet's layers, 0 for one harmonic."""
+    sizes = {**SMALL, "l_max": 3}
+    assert [layer.degree for layer in describe(linear_ace(**sizes)).layers] == [8]
+    assert [layer.degree for layer in describe(botnet(**sizes)).layers] == [3, 6, 9, 12, 14]
+    assert [layer.degree for layer in describe(linear_ace(**sizes, correlation=1)).layers] == [0]
+    assert [layer.degree for layer in describe(pace(**sizes)).layers] == [9, 36]
+
+
 def test_receptive_field():
     assert describe(nequip(**SMALL, r_max=4.0, num_layers=3)).receptive_field == 12.0
 

@@ -72,12 +72,13 @@ def train(
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913
     potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential (.safetensors).")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
+    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files; none is compared without.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
     device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Configurations per call.")] = 16,
@@ -89,7 +90,7 @@ def evaluate(
     from clebsch.models.serialization import load_potential
 
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
-    keys = LabelKeys(energy=energy_key, forces=forces_key)
+    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None)
     show_accuracies(evaluate_files(loaded, files, keys, batch_size=batch_size), as_json=json)
 
 

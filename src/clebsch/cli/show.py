@@ -61,7 +61,11 @@ def _accuracy_table(accuracies: Mapping[str, Accuracy]) -> Table:
         "F MAE\nmeV/Å": "force_mae_meV_A",
         "F RMSE\nmeV/Å": "force_rmse_meV_A",
     }
-    table = _table("errors of energies E (per configuration or per atom) and forces F", "n", *columns)
+    title = "errors of energies E (per configuration or per atom) and forces F"
+    if any(accuracy.stress_rmse_meV_A3 is not None for accuracy in accuracies.values()):
+        columns["S RMSE\nmeV/Å³"] = "stress_rmse_meV_A3"
+        title = title.replace(" and forces F", ", forces F and stress S")
+    table = _table(title, "n", *columns)
     for name, accuracy in accuracies.items():
         values = (getattr(accuracy, field) for field in columns.values())
         table.add_row(Text(name), str(accuracy.n), *map(_number, values))

@@ -42,7 +42,7 @@ def one_thread() -> Iterator[None]:
 def run_demo(
     directory: str | Path = "demo",
     *,
-    seconds: float = 120,
+    seconds: float = 150,
     configurations: tuple[int, int, int] = (250, 50, 100),
     steps: int = 2000,
     seed: int = 0,

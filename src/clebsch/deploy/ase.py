@@ -13,7 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from clebsch.data import Configuration, build_graph, collate
 from clebsch.errors import DataError
-from clebsch.models import Potential
+from clebsch.models import Potential, find_device
 from clebsch.models.serialization import load_potential
 
 
@@ -90,4 +90,4 @@ def _twin(
         backend=backend or potential.backend,
     )
     twin.load_state_dict(potential.state_dict())
-    return twin.to(device or potential.device)
+    return twin.to(find_device(device or potential.device))

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from clebsch.evaluate.cost import Cost, convolution_of, layer_cost, shared_cost
 from clebsch.models import MultiACE, MultiACEConfig
 from clebsch.models.config import LayerConfig
 from clebsch.models.layer import Layer
+from clebsch.o3 import Irrep, Irreps
+
+Degrees = dict[Irrep, int]
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,12 @@ def describe(config: MultiACEConfig) -> Description:
     """Build the model of ``config`` once and describe it."""
     model = MultiACE(config)
     layers = []
-    body_order, degree = 1, 0
+    body_order: int | None = 1
+    degrees: Degrees | None = dict.fromkeys(Irreps("0e"), 0)
     features = "0e"
     for layer_config, layer in zip(config.layers, model.layers, strict=True):
         assert isinstance(layer, Layer)
-        body_order, degree = layer_orders(layer_config, config.l_max, body_order, degree)
+        body_order, degrees = next_body_order(layer_config, body_order), next_degrees(layer, degrees)
         product = layer.product_basis
         layers.append(
             LayerDescription(
@@ -95,7 +101,7 @@ def describe(config: MultiACEConfig) -> Description:
                 convolution_paths=len(convolution_of(layer).paths),
                 product_paths=sum(b.coupling.num_paths for b in product.descriptor.blocks) if product else 0,
                 body_order=body_order,
-                degree=degree,
+                degree=None if degrees is None else max(degrees.values()),
                 cost=layer_cost(layer, config),
             )
         )
@@ -112,19 +118,46 @@ def describe(config: MultiACEConfig) -> Description:
     )
 
 
-def layer_orders(
-    layer: LayerConfig, l_max: int, body_order: int | None, degree: int | None
-) -> tuple[int | None, int | None]:
-    """Body order and polynomial degree after a layer, given those of the features that enter.
+def next_body_order(layer: LayerConfig, body_order: int | None) -> int | None:
+    """Body order after a layer, given that of the features that enter; None stands for unbounded.
 
     A one-particle basis function φ_ij with the features of the neighbour correlates as many atoms around i as h_j
-    does, and multiplies the degree of h_j by a harmonic of degree ≤ l_max; the product of ν of them adds up:
-    body order ν b + 1 and degree ν (d + l_max), with b = 1 and d = 0 without features. None stands for unbounded.
+    does; the product of ν of them adds up: body order ν b + 1, with b = 1 without features.
     """
-    if layer.gate != "none" or body_order is None or degree is None:
-        return None, None
-    b, d = (body_order, degree) if layer.node_features else (1, 0)
-    return layer.correlation * b + 1, layer.correlation * (d + l_max)
+    if layer.gate != "none" or body_order is None:
+        return None
+    return layer.correlation * (body_order if layer.node_features else 1) + 1
+
+
+def next_degrees(layer: Layer, degrees: Degrees | None) -> Degrees | None:
+    """Polynomial degree of every irrep after a layer, given those that enter; None stands for unbounded.
+
+    A coupling h_l1 ⊗ Y_l2 has the degree of h_l1 plus l2, and a product the sum of its factors' degrees. Parity and
+    the triangle rule leave out some: three harmonics of degree 3 do not couple to a scalar, so that linear ACE with
+    ν = l_max = 3 has degree 8.
+    """
+    if layer.gate is not None or degrees is None:
+        return None
+    convolution = convolution_of(layer)
+    basis: Degrees = {}
+    for path in convolution.paths:
+        entering = degrees[convolution.features[path.feature]] if layer.atomic_basis.layer.node_features else 0
+        _raise(basis, convolution.output[path.output], entering + path.l2)
+    result = basis
+    if layer.product_basis is not None:
+        product, result = layer.product_basis.descriptor, {}
+        of_component = np.repeat([basis[irrep] for irrep in product.features], [i.dim for i in product.features])
+        for block in product.blocks:
+            highest = int(of_component[block.coupling.monomials].sum(axis=1).max())
+            _raise(result, product.output[block.output], highest)
+    if layer.residual is not None:
+        for irrep in layer.irreps:
+            _raise(result, irrep, degrees.get(irrep, 0))
+    return result
+
+
+def _raise(degrees: Degrees, irrep: Irrep, degree: int) -> None:
+    degrees[irrep] = max(degree, degrees.get(irrep, 0))
 
 
 def count_parameters(model: MultiACE) -> dict[str, int]:

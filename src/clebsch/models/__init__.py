@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clebsch.models.config import LayerConfig, MultiACEConfig
+from clebsch.models.device import find_device
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.potential import Potential, PotentialConfig, Prediction
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
@@ -18,6 +19,7 @@ __all__ = [
     "Prediction",
     "ZBL",
     "botnet",
+    "find_device",
     "linear_ace",
     "load_potential",
     "mace",

@@ -11,6 +11,7 @@ import torch
 from clebsch.config import parse_config
 from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError
+from clebsch.models.device import find_device
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
     TOLERANCES,
@@ -83,7 +84,7 @@ def load_potential(
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or version, or the frames are not reproduced.
-        BackendError: the backend is not available.
+        BackendError: the backend or the device is not available.
     """
     tensors, header = read_tensor_file(path, POTENTIAL)
     try:
@@ -94,7 +95,8 @@ def load_potential(
         ) from None
     dtype = dtype or getattr(torch, header["dtype"])
     if dtype not in TOLERANCES:
-        raise CheckpointError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
+        raise CheckpointError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
+    device = find_device(device)
     potential = _rebuild(config, without_prefix("potential", tensors), dtype, backend, path).to(device)
     if verify:
         verify_frames(potential, frames_from_tensors(without_prefix("frames", tensors)), path)
