@@ -13,6 +13,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+# Most tests are about the model, not its kernels, and take those that need no compilation; others name the backend.
+os.environ.setdefault("CLEBSCH_BACKEND", "reference")
+
 hypothesis.settings.register_profile("clebsch", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("clebsch")
 

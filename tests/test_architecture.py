@@ -24,7 +24,8 @@ RANKS = {
 # The front door and the command line import on first use, so that `import clebsch` and `clebsch --help` stay light.
 LAZY = {"__init__.py", "cli"}
 THIRD_PARTY = {
-    "ase", "jaxtyping", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "torch", "typer", "vesin", "yaml",
+    "ase", "jaxtyping", "llvmlite", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "torch", "typer", "vesin",
+    "yaml",
 }  # fmt: skip
 OPTIONAL = {"tblite"}
 

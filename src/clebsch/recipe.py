@@ -162,7 +162,7 @@ class RunConfig(StrictConfig):
         seed: of the split, the initial weights and the shuffling.
         dtype: of the network.
         device: torch device.
-        backend: kernels.
+        backend: kernels; null takes the fastest of the device.
         data: a public data set or files.
         model: a named model with its arguments, or a full Multi-ACE configuration.
         energy: the energy reference.
@@ -173,7 +173,7 @@ class RunConfig(StrictConfig):
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
-    backend: str = "reference"
+    backend: str | None = None
     data: DatasetSource | FileSource
     model: Model
     energy: Energy = Energy()

@@ -28,6 +28,7 @@ from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.evaluate import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, find_device
 from clebsch.models.serialization import read_potential_header, save_potential
+from clebsch.ops import default_backend
 from clebsch.recipe import DatasetSource, FileSource, LeastSquaresFit, RunConfig, load_recipe, parse_recipe
 from clebsch.train import FitResult, fit
 from clebsch.train.checkpoint import list_differences
@@ -171,7 +172,7 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         shift=shift,
         dtype=getattr(torch, config.dtype),
         seed=config.seed,
-        backend=config.backend,
+        backend=config.backend or default_backend(config.device),
     )
     return potential.to(find_device(config.device))
 

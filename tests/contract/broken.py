@@ -41,8 +41,10 @@ class Atoms(Potential):
 
     energy: Callable[[Batch, torch.Tensor], torch.Tensor]
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        prediction = super().energies(batch, positions, strain)
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
         extra = type(self).energy(batch, positions)
         graphs = torch.zeros_like(prediction.energy).index_add(0, batch.graph_index, extra)
         return replace(
@@ -164,15 +166,19 @@ def cell_volume(batch: Batch) -> torch.Tensor:
 class RoundedPositions(Potential):
     """Positions are cast to the network's dtype before they are subtracted."""
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        return super().energies(batch, positions.to(self.dtype).double(), strain)
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        return super().energies(batch, positions.to(self.dtype).double(), strain, fixed_weights=fixed_weights)
 
 
 class RoundedEnergy(Potential):
     """Total energies, E0 included, pass through half precision."""
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        prediction = super().energies(batch, positions, strain)
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
         low = torch.float64 if self.dtype == torch.float64 else torch.float16
         return replace(prediction, node_energy=prediction.node_energy.to(low).double())
 
@@ -182,8 +188,10 @@ class Forgetful(Potential):
 
     factor = 1.0
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        prediction = super().energies(batch, positions, strain)
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
         return replace(prediction, energy=self.factor * prediction.energy)
 
 
@@ -208,8 +216,10 @@ class RefusesNoEdges(Potential):
 class AveragesEdges(Potential):
     """Divides by the number of edges."""
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        prediction = super().energies(batch, positions, strain)
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
         count = torch.bincount(batch.graph_index[batch.centers], minlength=batch.num_graphs)
         return replace(prediction, energy=prediction.energy + 0.0 / count)
 
@@ -258,8 +268,11 @@ class _HalfDetached(torch.autograd.Function):
 class WrongSecondDerivative(Potential):
     """Energies and forces are right, but a kernel's second derivative is not."""
 
-    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
-        return super().energies(batch, _HalfDetached.apply(positions), strain)  # type: ignore[arg-type]
+    def energies(
+        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
+    ) -> Prediction:
+        positions = _HalfDetached.apply(positions)  # type: ignore[assignment]
+        return super().energies(batch, positions, strain, fixed_weights=fixed_weights)
 
 
 def lost_dipole(stress: torch.Tensor, batch: Batch) -> torch.Tensor:

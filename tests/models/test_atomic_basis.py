@@ -38,8 +38,7 @@ def pooled(
     descriptor: ConvolutionDescriptor, features: torch.Tensor | None, edges: Edges, weights: torch.Tensor, atoms: int
 ) -> list[torch.Tensor]:
     convolution = get_backend("reference").convolution(descriptor, torch.float64)
-    parts = convolution(features, edges.harmonics, weights, edges.centers, edges.neighbors, atoms)
-    return [part / LAMBDA for part in parts]
+    return list(convolution(features, edges.harmonics, weights, edges.centers, edges.neighbors, atoms))
 
 
 def test_paths_are_mixed_linearly_and_by_element(make_batch: Callable[..., Batch]):
@@ -48,7 +47,8 @@ def test_paths_are_mixed_linearly_and_by_element(make_batch: Callable[..., Batch
     descriptor = ConvolutionDescriptor(Irreps("0e+1o"), 2, Irreps("0e+1o"))
     assert basis.linear_up and basis.radial and basis.mixing and basis.element_mixing
     sent = basis.linear_up(split_irreps(features, Irreps("0e+1o")))
-    weights = basis.radial(edges.basis, edges.pairs, edges.envelope)
+    radial = edges.radial()
+    weights = basis.radial(radial.basis, edges.pairs, radial.envelope)
     mixed = basis.mixing(pooled(descriptor, sent, edges, weights, 5))
     expected = basis.element_mixing(split_irreps(mixed, Irreps("0e+1o")), batch.species)
     assert basis.irreps == Irreps("0e+1o")
@@ -87,10 +87,11 @@ def test_boosted_weights_are_those_of_the_paths_harmonic(make_batch: Callable[..
     booster = {"level": 1, "hidden": [8]}
     basis, features, edges = second_layer(batch, layer, booster=booster)
     descriptor = ConvolutionDescriptor(Irreps("0e+1o" if node_features else "0e"), 2, Irreps("0e+1o"))
-    assert edges.boosted is not None
-    expected = torch.stack([edges.boosted[:, path.l2] for path in descriptor.paths], dim=1)
+    radial = edges.radial()
+    assert radial.boosted is not None
+    expected = torch.stack([radial.boosted[:, path.l2] for path in descriptor.paths], dim=1)
     if basis.radial is not None:
-        expected = expected * basis.radial(edges.basis, edges.pairs, None)
+        expected = expected * basis.radial(radial.basis, edges.pairs, None)
     torch.testing.assert_close(basis.radial_weights(edges), expected)
     assert basis(features, edges, batch.species).shape == (4, 5, K)
 
@@ -107,8 +108,8 @@ def test_the_sum_is_normalized(make_batch: Callable[..., Batch], normalization: 
     batch = make_batch(5)
     changes = {"neighbor_normalization": normalization}
     one, features, edges = second_layer(batch, {}, avg_num_neighbors=1.0, **changes)
-    many, _, _ = second_layer(batch, {}, **changes)
-    torch.testing.assert_close(many(features, edges, batch.species), factor * one(features, edges, batch.species))
+    many, _, scaled = second_layer(batch, {}, **changes)
+    torch.testing.assert_close(many(features, scaled, batch.species), factor * one(features, edges, batch.species))
 
 
 def test_edges(make_batch: Callable[..., Batch]):
@@ -116,9 +117,11 @@ def test_edges(make_batch: Callable[..., Batch]):
     _, _, edges = second_layer(batch, {})
     r = edge_vectors(batch, batch.positions, batch.cell).norm(dim=1)
     x = r / 3.0
-    torch.testing.assert_close(edges.envelope, 1 - 21 * x**5 + 35 * x**6 - 15 * x**7)
+    radial = edges.radial()
+    torch.testing.assert_close(radial.envelope, 1 - 21 * x**5 + 35 * x**6 - 15 * x**7)
     torch.testing.assert_close(edges.pairs, 3 * batch.species[batch.centers] + batch.species[batch.neighbors])
-    assert edges.boosted is None and edges.harmonics.shape == (len(r), 9) and edges.basis.shape == (len(r), 8)
+    assert radial.boosted is None and edges.harmonics.shape == (len(r), 9) and radial.basis.shape == (len(r), 8)
+    torch.testing.assert_close(edges.harmonics[:, 0], torch.full_like(r, 1 / LAMBDA))
 
 
 def test_no_edges(make_batch: Callable[..., Batch]):

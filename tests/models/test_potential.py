@@ -14,6 +14,7 @@ from clebsch.data import Batch, Configuration, build_graph, collate
 from clebsch.errors import BackendError, DataError
 from clebsch.models import Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
 from clebsch.models.potential import edge_vectors
+from clebsch.ops import default_backend
 
 ELEMENTS = ("H", "C", "O")
 E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
@@ -216,7 +217,7 @@ def test_wrong_arguments_are_errors():
 def test_what_it_says_of_itself():
     found = potential("pace", dtype=torch.float32)
     assert (found.elements, found.r_max, found.dtype) == (ELEMENTS, 3.0, torch.float32)
-    assert found.device == torch.device("cpu") and found.backend == "reference"
+    assert found.device == torch.device("cpu") and found.backend == default_backend()
     state = found.state_dict()
     assert {"e0", "scale", "shift", "model.embedding"} <= set(state)
     assert all(state[name].dtype == torch.float64 for name in ("e0", "scale", "shift"))

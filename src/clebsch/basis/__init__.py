@@ -6,6 +6,7 @@ from clebsch.basis.booster import BoosterConfig, EdgeBooster
 from clebsch.basis.cutoff import CutoffConfig, cutoff_function
 from clebsch.basis.radial_basis import RadialBasis, RadialBasisConfig
 from clebsch.basis.radial_model import RadialConfig, RadialModel
+from clebsch.basis.spline import SplineGrid
 
 __all__ = [
     "BoosterConfig",
@@ -15,5 +16,6 @@ __all__ = [
     "RadialBasisConfig",
     "RadialConfig",
     "RadialModel",
+    "SplineGrid",
     "cutoff_function",
 ]

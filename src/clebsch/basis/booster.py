@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int64
@@ -86,12 +87,19 @@ class EdgeBooster(nn.Module):
         self, basis: Float[Tensor, "edges num_basis"], pairs: Int64[Tensor, " edges"]
     ) -> Float[Tensor, "edges degrees channels"]:
         """Radial basis times cutoff and pairs z_i * Z + z_j to the coefficients of Y_l, l = 0 … l_max."""
-        pair_features = self._pair_features().index_select(0, pairs)
-        stream = self.radial(basis).unflatten(1, (-1, self.width)) * pair_features[:, None]
+        return self._boost(basis, lambda of_pairs: of_pairs.index_select(0, pairs))
+
+    def on_nodes(self, basis: Float[Tensor, "nodes num_basis"]) -> Float[Tensor, "pairs nodes degrees channels"]:
+        """Radial basis times cutoff at some distances to the coefficients of all element pairs."""
+        return self._boost(basis, lambda of_pairs: of_pairs[:, None])
+
+    def _boost(self, basis: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:
+        """All streams; ``place`` puts what belongs to pairs [Z * Z, width] beside what belongs to distances."""
+        stream = self.radial(basis).unflatten(-1, (-1, self.width)) * place(self._pair_features()).unsqueeze(-2)
         streams = [stream]
         for radial, pair in zip(self.level_radials, self.level_pairs, strict=True):
-            weights = (radial(basis) + pair(pairs)).unflatten(1, (-1, self.width))
-            stream = torch.einsum("pl,epk->elk", self.coupling, weights * stream.index_select(1, self.left))
+            weights = (radial(basis) + place(pair.of_all_pairs())).unflatten(-1, (-1, self.width))
+            stream = torch.einsum("pl,...pk->...lk", self.coupling, weights * stream.index_select(-2, self.left))
             streams.append(stream)
         return torch.cat(streams, dim=-1)
 

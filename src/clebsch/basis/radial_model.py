@@ -55,7 +55,11 @@ class PairMLP(nn.Module):
 
     def forward(self, pairs: Int64[Tensor, " edges"]) -> Float[Tensor, "edges width"]:
         """``pairs`` is z_i * Z + z_j."""
-        return self.mlp(self.pairs).index_select(0, pairs)
+        return self.of_all_pairs().index_select(0, pairs)
+
+    def of_all_pairs(self) -> Float[Tensor, "pairs width"]:
+        """The network at every element pair."""
+        return self.mlp(self.pairs)
 
 
 def one_hot_pairs(num_elements: int, dtype: torch.dtype) -> Float[Tensor, "pairs inputs"]:
@@ -130,6 +134,28 @@ class RadialModel(nn.Module):
             pair = self.pair_mlp(pairs)
             weights = weights + (pair if envelope is None else pair * envelope[:, None])
         return weights.unflatten(1, self.shape)
+
+    @property
+    def depends_on_pair(self) -> bool:
+        """Whether R differs between element pairs."""
+        return self.config.kind in ("linear", "mlp_pair")
+
+    def on_nodes(
+        self, basis: Float[Tensor, "nodes num_basis"], envelope: Float[Tensor, " nodes"] | None
+    ) -> Float[Tensor, "blocks nodes width"]:
+        """Weights at some distances, paths and channels flat: one block, or one per element pair where they differ.
+
+        Args:
+            basis: radial basis times cutoff at the distances.
+            envelope: cutoff that the pair network is multiplied with; None where a booster vanishes at the cutoff.
+        """
+        if self.config.kind == "linear":
+            return basis @ self.weight / self.num_basis**0.5
+        weights = self.mlp(basis)[None]
+        if self.config.kind == "mlp_pair":
+            pair = self.pair_mlp.of_all_pairs()[:, None]
+            weights = weights + (pair if envelope is None else pair * envelope[:, None])
+        return weights
 
     def _linear(self, basis: Tensor, pairs: Tensor) -> Tensor:
         """One matrix product: the basis is put into the block of its pair."""

@@ -28,7 +28,7 @@ class Calculator(AseCalculator):
         potential: a potential, or the path of a saved one, which then has to reproduce its reference frames.
         dtype: of the network, torch.float32 or torch.float64; None keeps that of the potential.
         device: torch device of the network; None keeps that of the potential, and is the CPU for a saved one.
-        backend: kernels; None keeps those of the potential, and is "reference" for a saved one.
+        backend: kernels; None keeps those of the potential, and takes the fastest of the device for a saved one.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -45,9 +45,7 @@ class Calculator(AseCalculator):
         if isinstance(potential, Potential):
             self.potential = _twin(potential, dtype, device, backend)
         else:
-            self.potential = load_potential(
-                potential, dtype=dtype, device=device or "cpu", backend=backend or "reference"
-            )
+            self.potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
 
     def calculate(
         self,

@@ -83,6 +83,8 @@ class MultiACEConfig(StrictConfig):
         neighbor_normalization: the sum is divided by that number ("average") or by its root ("sqrt").
         radial_basis: the functions of the distance.
         booster: the edge booster of PACE, shared by all layers; None for none.
+        spline_intervals: intervals of the cubic splines, from 0 to r_max, that carry the radial weights (per element
+            pair where they depend on it); null evaluates the networks at every edge.
         layers: one entry per layer.
     """
 
@@ -94,6 +96,7 @@ class MultiACEConfig(StrictConfig):
     neighbor_normalization: Literal["average", "sqrt"] = "average"
     radial_basis: RadialBasisConfig = RadialBasisConfig()
     booster: BoosterConfig | None = None
+    spline_intervals: int | None = Field(default=None, ge=8)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
 
     @field_validator("elements")

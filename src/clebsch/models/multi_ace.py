@@ -11,7 +11,7 @@ from clebsch.models.config import MultiACEConfig
 from clebsch.models.layer import Layer
 from clebsch.models.one_particle_basis import EdgeEmbedding
 from clebsch.o3 import Irreps
-from clebsch.ops import get_backend
+from clebsch.ops import default_backend, get_backend
 
 
 class MultiACE(nn.Module):
@@ -23,7 +23,7 @@ class MultiACE(nn.Module):
         config: the point of the design space.
         dtype: of weights and arithmetic.
         generator: source of the initial weights; None draws from torch's global one.
-        backend: name of the kernels.
+        backend: name of the kernels; None for the fastest on the CPU.
 
     Raises:
         BackendError: the backend is not available.
@@ -36,11 +36,11 @@ class MultiACE(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         generator: torch.Generator | None = None,
-        backend: str = "reference",
+        backend: str | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        kernels = get_backend(backend)
+        kernels = get_backend(backend or default_backend())
         self.embedding = normal((len(config.elements), config.num_channels), dtype, generator)
         self.edges = EdgeEmbedding(config, kernels, dtype, generator)
         self.layers = nn.ModuleList()
@@ -56,6 +56,8 @@ class MultiACE(nn.Module):
         centers: Int64[Tensor, " edges"],
         neighbors: Int64[Tensor, " edges"],
         species: Int64[Tensor, " atoms"],
+        *,
+        fixed_weights: bool = False,
     ) -> Float[Tensor, "atoms layers"]:
         """Energies of every atom and layer, without scale, shift and E0.
 
@@ -64,8 +66,9 @@ class MultiACE(nn.Module):
             centers: index i.
             neighbors: index j.
             species: index into ``config.elements``.
+            fixed_weights: whether no derivative by the weights is wanted; what depends on them alone is then kept.
         """
-        edges = self.edges(vectors, centers, neighbors, species)
+        edges = self.edges(vectors, centers, neighbors, species, fixed_weights=fixed_weights)
         features = self.embedding.index_select(0, species)[None]
         energies = []
         for layer in self.layers:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from clebsch.basis import EdgeBooster, RadialBasis, RadialModel
+from clebsch.basis import EdgeBooster, RadialBasis, RadialModel, SplineGrid
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.linear import IrrepsLinear, split_irreps
 from clebsch.o3 import Irreps
-from clebsch.ops import Backend, ConvolutionDescriptor
+from clebsch.ops import Backend, ConvolutionDescriptor, RadialTable
+
+
+@dataclass
+class RadialFunctions:
+    """What radial models are made of, at the distances of the edges or at the nodes of a spline.
+
+    Attributes:
+        basis: radial basis times cutoff.
+        envelope: cutoff function.
+        boosted: coefficients of Y_l from the booster, at nodes for every element pair; or None.
+    """
+
+    basis: Float[Tensor, "distances num_basis"]
+    envelope: Float[Tensor, " distances"]
+    boosted: Float[Tensor, "*pairs distances degrees channels"] | None
 
 
 @dataclass
@@ -24,23 +40,23 @@ class Edges:
         centers: index i of the atom that receives.
         neighbors: index j of the atom that sends.
         pairs: z_i * Z + z_j.
-        harmonics: Y of the direction, (l_max + 1)^2 components.
-        basis: radial basis times cutoff.
-        envelope: cutoff function.
-        boosted: coefficients of Y_l from the booster, or None.
+        harmonics: Y of the direction over the scale of the sum over neighbours, (l_max + 1)^2 components.
+        radial: the radial functions of the edges; a call that gives those at the nodes where there is a spline.
+        spline: first of four control points of every edge and the values of their B-splines; None without a spline.
+        state: what ``radial`` depends on, where the weights do not change during the call; else None.
     """
 
     centers: Int64[Tensor, " edges"]
     neighbors: Int64[Tensor, " edges"]
     pairs: Int64[Tensor, " edges"]
     harmonics: Float[Tensor, "edges harmonics"]
-    basis: Float[Tensor, "edges num_basis"]
-    envelope: Float[Tensor, " edges"]
-    boosted: Float[Tensor, "edges degrees channels"] | None
+    radial: Callable[[], RadialFunctions]
+    spline: tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]] | None = None
+    state: tuple | None = None
 
 
 class EdgeEmbedding(nn.Module):
-    """Everything of the edges that layers share: harmonics, radial basis, booster.
+    """Everything of the edges that layers share: harmonics, radial basis, booster, places on the spline.
 
     Args:
         config: the model.
@@ -54,6 +70,7 @@ class EdgeEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.scale = _neighbor_scale(config)
         self.harmonics = backend.spherical_harmonics(config.l_max, dtype)
         self.radial_basis = RadialBasis(config.radial_basis, config.r_max, dtype)
         self.booster = None
@@ -67,6 +84,8 @@ class EdgeEmbedding(nn.Module):
                 dtype=dtype,
                 generator=generator,
             )
+        intervals = config.spline_intervals
+        self.spline = None if intervals is None else SplineGrid(intervals, config.r_max, dtype)
 
     def forward(
         self,
@@ -74,21 +93,40 @@ class EdgeEmbedding(nn.Module):
         centers: Int64[Tensor, " edges"],
         neighbors: Int64[Tensor, " edges"],
         species: Int64[Tensor, " atoms"],
+        *,
+        fixed_weights: bool = False,
     ) -> Edges:
-        """Edge vectors r_ij in Å, their atoms i and j, and the element index of every atom."""
+        """Edge vectors r_ij in Å, atoms i and j, the element index of every atom, whether the weights are constants."""
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        envelope = self.radial_basis.envelope(r)
-        basis = self.radial_basis.functions(r) * envelope[:, None]
         pairs = species[centers] * len(self.config.elements) + species[neighbors]
-        return Edges(
+        edges = Edges(
             centers=centers,
             neighbors=neighbors,
             pairs=pairs,
-            harmonics=self.harmonics(vectors),
-            basis=basis,
-            envelope=envelope,
-            boosted=None if self.booster is None else self.booster(basis, pairs),
+            harmonics=self.harmonics(vectors) / self.scale,
+            radial=cache(lambda: self._functions(r, pairs)),
         )
+        if self.spline is not None:
+            edges.spline = self.spline.locate(r)
+            edges.radial = cache(self._functions_on_nodes)
+            edges.state = state_of(self) if fixed_weights else None
+        return edges
+
+    def _functions(self, r: Tensor, pairs: Tensor) -> RadialFunctions:
+        envelope = self.radial_basis.envelope(r)
+        basis = self.radial_basis.functions(r) * envelope[:, None]
+        return RadialFunctions(basis, envelope, None if self.booster is None else self.booster(basis, pairs))
+
+    def _functions_on_nodes(self) -> RadialFunctions:
+        assert self.spline is not None
+        envelope = self.radial_basis.envelope(self.spline.nodes)
+        basis = self.radial_basis.functions(self.spline.nodes) * envelope[:, None]
+        return RadialFunctions(basis, envelope, None if self.booster is None else self.booster.on_nodes(basis))
+
+
+def state_of(module: nn.Module) -> tuple:
+    """What changes whenever a parameter of a module does."""
+    return tuple((p._version, p.data_ptr(), p.dtype, p.device) for p in module.parameters())
 
 
 class AtomicBasis(nn.Module):
@@ -124,7 +162,6 @@ class AtomicBasis(nn.Module):
     ) -> None:
         super().__init__()
         self.layer, self.features = layer, features
-        self.scale = _neighbor_scale(config)
         source = features if layer.node_features else Irreps("0e")
         descriptor = ConvolutionDescriptor(source, config.l_max, Irreps(dict.fromkeys(targets)), layer.path_mixing)
         self.descriptor = descriptor
@@ -135,6 +172,8 @@ class AtomicBasis(nn.Module):
         self.register_buffer("degrees", degrees, persistent=False)
         channels, num_elements = config.num_channels, len(config.elements)
         options = {"dtype": dtype, "generator": generator}
+        self.spline = SplineGrid(config.spline_intervals, config.r_max, dtype) if config.spline_intervals else None
+        self._kept: tuple[tuple, Tensor] | None = None
         self.linear_up = self.radial = self.mixing = self.element_mixing = None
         if layer.node_features and layer.linear_up:
             self.linear_up = IrrepsLinear(features, channels, features, channels, **options)
@@ -147,6 +186,7 @@ class AtomicBasis(nn.Module):
                 num_channels=channels,
                 **options,
             )
+        self.by_pair = config.booster is not None or (self.radial is not None and self.radial.depends_on_pair)
         if layer.path_mixing == "linear" or layer.correlation == 1:
             widths = [multiplicity * channels for multiplicity in descriptor.multiplicities]
             self.mixing = IrrepsLinear(descriptor.output, widths, self.mixed, channels, **options)
@@ -164,20 +204,44 @@ class AtomicBasis(nn.Module):
             sent = features if self.linear_up is None else self.linear_up(split_irreps(features, self.features))
         weights = self.radial_weights(edges)
         pooled = self.convolution(sent, edges.harmonics, weights, edges.centers, edges.neighbors, species.shape[0])
-        pooled = [part / self.scale for part in pooled]
-        basis = torch.cat(pooled) if self.mixing is None else self.mixing(pooled)
+        basis = torch.cat(pooled) if self.mixing is None else self.mixing(list(pooled))
         if self.element_mixing is not None:
             basis = self.element_mixing(split_irreps(basis, self.mixed), species)
         return basis
 
-    def radial_weights(self, edges: Edges) -> Float[Tensor, "edges paths channels"]:
-        """The radial model, times the boosted feature of the path's l2."""
-        factors = []
-        if edges.boosted is not None:
-            factors.append(edges.boosted.index_select(1, self.degrees))
+    def radial_weights(self, edges: Edges) -> Float[Tensor, "edges paths channels"] | RadialTable:
+        """The radial model, times the boosted feature of the path's l2; of every edge, or as a table of a spline."""
+        if edges.spline is not None:
+            return self._radial_table(edges, *edges.spline)
+        functions, factors = edges.radial(), []
+        if functions.boosted is not None:
+            factors.append(functions.boosted.index_select(1, self.degrees))
         if self.radial is not None:
-            factors.append(self.radial(edges.basis, edges.pairs, None if factors else edges.envelope))
+            factors.append(self.radial(functions.basis, edges.pairs, None if factors else functions.envelope))
         return reduce(torch.mul, factors)
+
+    def _radial_table(self, edges: Edges, index: Tensor, basis: Tensor) -> RadialTable:
+        """The spline of every path and channel; constant weights give it once."""
+        if edges.state is None:
+            table = self._control_points(edges)
+        else:
+            state = (edges.state, () if self.radial is None else state_of(self.radial))
+            if self._kept is None or self._kept[0] != state:
+                with torch.no_grad():
+                    self._kept = (state, self._control_points(edges))
+            table = self._kept[1]
+        if self.by_pair:
+            index = edges.pairs * self.spline.rows + index
+        return RadialTable(table, index, basis)
+
+    def _control_points(self, edges: Edges) -> Float[Tensor, "rows paths channels"]:
+        functions, factors = edges.radial(), []
+        if functions.boosted is not None:
+            factors.append(functions.boosted.index_select(2, self.degrees).flatten(2))
+        if self.radial is not None:
+            factors.append(self.radial.on_nodes(functions.basis, None if factors else functions.envelope))
+        points = self.spline.control_points(reduce(torch.mul, factors))
+        return points.flatten(0, 1).unflatten(1, (len(self.descriptor.paths), -1))
 
 
 def _neighbor_scale(config: MultiACEConfig) -> float:

@@ -18,6 +18,7 @@ from clebsch.models.config import MultiACEConfig
 from clebsch.models.float64_constants import Float64Constants
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.zbl import ZBL
+from clebsch.ops import default_backend
 
 _CURES = {
     "e0": "Add the isolated atom of the element, or fit E0 by least squares",
@@ -71,7 +72,7 @@ class Potential(Float64Constants):
         shift: eV per atom, one number or one per element.
         dtype: of the network; positions, energies and references are float64 throughout.
         seed: of the initial weights.
-        backend: name of the kernels.
+        backend: name of the kernels; None for the fastest on the CPU.
 
     Raises:
         DataError: an element has no E0, scale or shift, or it is no finite number.
@@ -92,12 +93,12 @@ class Potential(Float64Constants):
         shift: float | Mapping[str, float] = 0.0,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-        backend: str = "reference",
+        backend: str | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.backend = config, backend
+        self.config, self.backend = config, backend or default_backend()
         generator = torch.Generator().manual_seed(seed)
-        self.model = MultiACE(config.model, dtype=dtype, generator=generator, backend=backend)
+        self.model = MultiACE(config.model, dtype=dtype, generator=generator, backend=self.backend)
         self.zbl = ZBL(config.model.elements, config.model.r_max) if config.zbl else None
         for name, values in {"e0": e0, "scale": scale, "shift": shift}.items():
             self.register_buffer(name, _per_element(name, values, self.elements))
@@ -145,7 +146,7 @@ class Potential(Float64Constants):
                 positions = positions.detach().requires_grad_(True)
             if stress:
                 strain = positions.new_zeros(batch.num_graphs, 3, 3).requires_grad_(True)
-            prediction = self.energies(batch, positions, strain)
+            prediction = self.energies(batch, positions, strain, fixed_weights=not create_graph)
             if forces or stress:
                 inputs = [positions] if strain is None else [positions, strain]
                 total = prediction.interaction_energy.sum()
@@ -155,7 +156,12 @@ class Potential(Float64Constants):
         return prediction if create_graph else _detached(prediction)
 
     def energies(
-        self, batch: Batch, positions: Float64[Tensor, "atoms 3"], strain: Float64[Tensor, "graphs 3 3"] | None
+        self,
+        batch: Batch,
+        positions: Float64[Tensor, "atoms 3"],
+        strain: Float64[Tensor, "graphs 3 3"] | None,
+        *,
+        fixed_weights: bool = False,
     ) -> Prediction:
         """Energies at ``positions`` in Å, these and the cells deformed by the symmetric part of ``strain``."""
         cell = batch.cell
@@ -164,7 +170,9 @@ class Potential(Float64Constants):
             positions = positions + torch.einsum("ni,nij->nj", positions, deformation[batch.graph_index])
             cell = cell + cell @ deformation
         vectors = edge_vectors(batch, positions, cell)
-        nodes = self.model(vectors.to(self.dtype), batch.centers, batch.neighbors, batch.species)
+        nodes = self.model(
+            vectors.to(self.dtype), batch.centers, batch.neighbors, batch.species, fixed_weights=fixed_weights
+        )
         layers = self.scale[batch.species][:, None] * nodes.double()
         interaction = layers.sum(1) + self.shift[batch.species]
         if self.zbl is not None:

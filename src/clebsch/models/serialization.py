@@ -29,6 +29,7 @@ from clebsch.models.tensor_file import (
     without_prefix,
     write_tensor_file,
 )
+from clebsch.ops import default_backend
 
 POTENTIAL = FileFormat(kind="potential", version=1)
 
@@ -70,7 +71,7 @@ def load_potential(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    backend: str = "reference",
+    backend: str | None = None,
     verify: bool = True,
 ) -> Potential:
     """Return the potential saved at ``path``, after it has reproduced its reference frames.
@@ -79,7 +80,7 @@ def load_potential(
         path: file written by ``save_potential``.
         dtype: ``torch.float32`` or ``torch.float64``; None for the dtype it was saved in.
         device: where it is to run.
-        backend: name of the kernels.
+        backend: name of the kernels; None for the fastest of the device.
         verify: compute the reference frames and compare (see ``verify_frames``).
 
     Raises:
@@ -97,6 +98,7 @@ def load_potential(
     if dtype not in TOLERANCES:
         raise CheckpointError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
     device = find_device(device)
+    backend = backend or default_backend(device)
     potential = _rebuild(config, without_prefix("potential", tensors), dtype, backend, path).to(device)
     if verify:
         verify_frames(potential, frames_from_tensors(without_prefix("frames", tensors)), path)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+import torch
+
 from clebsch.errors import BackendError, did_you_mean
+from clebsch.ops.cpu import CPU
 from clebsch.ops.descriptors import (
     ConvolutionDescriptor,
     ConvolutionPath,
@@ -11,6 +16,7 @@ from clebsch.ops.descriptors import (
     ProductBlock,
 )
 from clebsch.ops.interface import Backend
+from clebsch.ops.radial_table import RadialTable
 from clebsch.ops.reference import REFERENCE
 
 __all__ = [
@@ -20,16 +26,24 @@ __all__ = [
     "PathMixing",
     "ProductBasisDescriptor",
     "ProductBlock",
+    "RadialTable",
     "available_backends",
+    "default_backend",
     "get_backend",
 ]
 
-_BACKENDS: dict[str, Backend] = {REFERENCE.name: REFERENCE}
+_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (REFERENCE, CPU)}
 
 
 def available_backends() -> tuple[str, ...]:
     """Return the names of the backends that can be used here, in alphabetical order."""
     return tuple(sorted(_BACKENDS))
+
+
+def default_backend(device: torch.device | str = "cpu") -> str:
+    """Return the name of the fastest backend for a device, or what the environment variable CLEBSCH_BACKEND names."""
+    fastest = CPU if torch.device(device).type == "cpu" else REFERENCE
+    return os.environ.get("CLEBSCH_BACKEND") or fastest.name
 
 
 def get_backend(name: str) -> Backend:

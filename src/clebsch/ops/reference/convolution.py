@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clebsch.errors import ClebschError
 from clebsch.o3 import Irreps, clebsch_gordan
 from clebsch.ops.descriptors import ConvolutionDescriptor
+from clebsch.ops.radial_table import RadialTable
 
 
 class Convolution(nn.Module):
@@ -51,7 +52,7 @@ class Convolution(nn.Module):
         self,
         features: Float[Tensor, "components atoms channels"] | None,
         harmonics: Float[Tensor, "edges harmonics"],
-        weights: Float[Tensor, "edges paths channels"],
+        weights: Float[Tensor, "edges paths channels"] | RadialTable,
         centers: Int64[Tensor, " edges"],
         neighbors: Int64[Tensor, " edges"],
         num_atoms: int,
@@ -61,7 +62,7 @@ class Convolution(nn.Module):
         Args:
             features: h of every atom; None for h = 1.
             harmonics: Y of every edge, (l_max + 1)^2 components.
-            weights: R of every edge, path and channel.
+            weights: R of every edge, path and channel, or the table of a spline.
             centers: atom that receives.
             neighbors: atom that sends.
             num_atoms: atoms of the result.
@@ -71,6 +72,8 @@ class Convolution(nn.Module):
         Raises:
             ClebschError: features are None, but the descriptor couples other irreps than "0e".
         """
+        if isinstance(weights, RadialTable):
+            weights = weights.dense()
         coupled = self._couple(features, harmonics, neighbors)  # [edges, rows, channels or 1]
         message = coupled.index_select(1, self.row_order) * weights.index_select(1, self.row_path)
         pooled = message.new_zeros(num_atoms, *message.shape[1:]).index_add(0, centers, message)

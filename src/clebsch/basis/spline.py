@@ -1,0 +1,81 @@
+"""Radial weights as cubic B-splines on a uniform grid of distances."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from clebsch.errors import ConfigError
+
+
+class SplineGrid(nn.Module):
+    r"""Cubic B-splines with the knots :math:`r_g = g h`, :math:`h = r_{max} / G`.
+
+    .. math:: R(r) = \sum_{s=0}^{3} b_s(u)\, c_{g+s}, \qquad r = (g + u) h, \quad 0 \le u < 1
+
+    with G + 3 control points c, the last three zero, so that R and its first two derivatives vanish at r_max. They are
+    chosen so that R has given values at the nodes r_0 … r_{G-2} and a continuous third derivative at r_1; the error is
+    of fourth order in h (de Boor, A Practical Guide to Splines, chapter IV).
+
+    Args:
+        intervals: G.
+        r_max: cutoff radius in Å.
+        dtype: of the arithmetic.
+
+    Raises:
+        ConfigError: fewer than 8 intervals.
+    """
+
+    nodes: Tensor
+    interpolation: Tensor
+    pieces: Tensor
+
+    def __init__(self, intervals: int, r_max: float, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.intervals, self.spacing = intervals, r_max / intervals
+        nodes = np.arange(intervals - 1) * self.spacing
+        nodes[0] = 1e-4 * self.spacing  # radial functions like sin(r) / r are taken near, not at zero
+        for name, values in (("nodes", nodes), ("interpolation", interpolation(intervals)), ("pieces", PIECES)):
+            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+
+    @property
+    def rows(self) -> int:
+        """Number of control points."""
+        return self.intervals + 3
+
+    def locate(self, r: Float[Tensor, " edges"]) -> tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]]:
+        """Distances in Å to the first of four control points and the values b of their B-splines."""
+        scaled = r / self.spacing
+        index = scaled.detach().floor().clamp(0, self.intervals - 1)
+        u = scaled - index
+        square = u * u
+        return index.long(), torch.stack([torch.ones_like(u), u, square, square * u], dim=1) @ self.pieces
+
+    def control_points(self, values: Float[Tensor, "*blocks nodes width"]) -> Float[Tensor, "*blocks rows width"]:
+        """Values at the nodes to control points."""
+        return self.interpolation @ values
+
+
+# b_s(u) = sum over the powers of u, one row per power (de Boor, chapter IX).
+PIECES = np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6
+
+
+@lru_cache
+def interpolation(intervals: int) -> np.ndarray:
+    """The matrix [G + 3, G - 1] from values at the nodes 0 … G - 2 to control points, in float64."""
+    if intervals < 8:
+        raise ConfigError(f"spline_intervals: expected at least 8, got {intervals}; 64 to 512 are usual")
+    system = np.zeros((intervals, intervals))  # control points -1 … G - 2
+    system[0, :5] = [1, -4, 6, -4, 1]
+    for node in range(intervals - 1):
+        for shift, factor in enumerate((1, 4, 1)):
+            if node + shift < intervals:
+                system[node + 1, node + shift] = factor / 6
+    matrix = np.zeros((intervals + 3, intervals - 1))
+    matrix[:intervals] = np.linalg.inv(system)[:, 1:]
+    matrix.flags.writeable = False
+    return matrix

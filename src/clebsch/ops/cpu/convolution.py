@@ -1,0 +1,356 @@
+"""The convolution as PyTorch operators: two orders of derivatives by kernels, higher ones by composition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clebsch.errors import ClebschError
+from clebsch.o3 import Irreps
+from clebsch.ops.cpu.compile import REAL, CompiledKernel, channel_width, load_kernel
+from clebsch.ops.cpu.convolution_kernels import ConvolutionProgram, emit_pool, emit_send
+from clebsch.ops.cpu.neighborhoods import find_neighborhoods
+from clebsch.ops.cpu.threads import num_threads
+from clebsch.ops.descriptors import ConvolutionDescriptor
+from clebsch.ops.radial_table import RadialTable
+
+OPERANDS = "hYbR"  # features, harmonics, spline values of the edges, radial weights of the edges or spline table
+
+_library = torch.library.Library("clebsch", "FRAGMENT")
+_OPERANDS = "Tensor? h, Tensor Y, Tensor? b, Tensor R"
+_DOTS = "Tensor? h_dot, Tensor? Y_dot, Tensor? b_dot, Tensor? R_dot"
+_EDGES = "Tensor? rows, Tensor centers, Tensor neighbors, Tensor row_start, Tensor order, Tensor column_start"
+_library.define(f"convolution(str key, {_OPERANDS}, {_EDGES}) -> Tensor[]")
+_library.define(f"convolution_tangent(str key, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]")
+_library.define(f"convolution_backward(str key, str wanted, Tensor[] G, {_OPERANDS}, {_EDGES}) -> Tensor[]")
+_library.define(
+    f"convolution_backward_tangent(str key, str wanted, Tensor[] G, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]"
+)
+
+Operands = Sequence[Any]  # h or None, Y, b or None, R
+Edges = Sequence[Any]  # rows or None, centers, neighbors, row_start, order, column_start
+
+
+def key_of(descriptor: ConvolutionDescriptor) -> str:
+    """The descriptor as a string that an exported program can carry."""
+    return f"{descriptor.features} {descriptor.l_max} {descriptor.targets} {descriptor.mixing}"
+
+
+@lru_cache
+def descriptor_of(key: str) -> ConvolutionDescriptor:
+    """The descriptor of a key."""
+    features, l_max, targets, mixing = key.split(" ")
+    return ConvolutionDescriptor(Irreps(features), int(l_max), Irreps(targets), "sum" if mixing == "sum" else "linear")
+
+
+@lru_cache
+def _program(key: str, channels: int, dtype: torch.dtype, table: bool, constant: bool) -> ConvolutionProgram:
+    return ConvolutionProgram(
+        descriptor_of(key), channels, channel_width(channels, dtype), REAL[dtype], table, constant
+    )
+
+
+def _program_for(key: str, operands: Operands) -> ConvolutionProgram:
+    h, _, b, R = operands
+    return _program(key, R.shape[-1], R.dtype, b is not None, h is None)
+
+
+@lru_cache
+def _pool_kernel(program: ConvolutionProgram, dual: str) -> CompiledKernel:
+    arguments = len(program.pool_arguments(bool(dual)))
+    return load_kernel(f"pool {program} {dual}", arguments, lambda name: emit_pool(program, name, dual))
+
+
+@lru_cache
+def _send_kernel(program: ConvolutionProgram, dual: str, wanted: str) -> CompiledKernel:
+    arguments = len(program.send_arguments(bool(dual)))
+    return load_kernel(
+        f"send {program} {dual} {wanted}", arguments, lambda name: emit_send(program, name, dual, wanted)
+    )
+
+
+def _letters(operands: Sequence[Tensor | None]) -> str:
+    return "".join(letter for letter, operand in zip(OPERANDS, operands, strict=True) if operand is not None)
+
+
+def _outputs(key: str, operands: Operands, edges: Edges) -> list[Tensor]:
+    descriptor, R = descriptor_of(key), operands[3]
+    atoms, channels = edges[3].shape[0] - 1, R.shape[-1]
+    shapes = [(i.dim, atoms, m * channels) for i, m in zip(descriptor.output, descriptor.multiplicities, strict=True)]
+    return [R.new_empty(shape) for shape in shapes]
+
+
+def _convolution(key: str, *tensors: Tensor | None) -> list[Tensor]:
+    return _pool(key, _contiguous(tensors[:4]), (), tensors[4:])
+
+
+def _convolution_tangent(key: str, *tensors: Tensor | None) -> list[Tensor]:
+    return _pool(key, _contiguous(tensors[:4]), _contiguous(tensors[4:8]), tensors[8:])
+
+
+def _convolution_backward(key: str, wanted: str, G: list[Tensor], *tensors: Tensor | None) -> list[Tensor]:
+    return _send(key, wanted, G, _contiguous(tensors[:4]), (), tensors[4:])
+
+
+def _convolution_backward_tangent(key: str, wanted: str, G: list[Tensor], *tensors: Tensor | None) -> list[Tensor]:
+    return _send(key, wanted, G, _contiguous(tensors[:4]), _contiguous(tensors[4:8]), tensors[8:])
+
+
+def _contiguous(tensors: Sequence[Tensor | None]) -> tuple:
+    return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
+
+
+def _pool(key: str, operands: Operands, dots: tuple, edges: Edges) -> list[Tensor]:
+    """Value, or the derivative along ``dots``."""
+    outputs = _outputs(key, operands, edges)
+    rows, _, neighbors, row_start, _, _ = edges
+    program, atoms = _program_for(key, operands), row_start.shape[0] - 1
+    h, Y, b, R = operands
+    kernel = _pool_kernel(program, _letters(dots) if dots else "")
+    dotted = () if not dots else (dots[0], dots[1], dots[3], dots[2])
+    threads = num_threads(atoms, _work(program, neighbors))
+    kernel(atoms, [h, Y, R, b, *dotted, *outputs, rows, neighbors, row_start, atoms], threads=threads)
+    return outputs
+
+
+def _send(key: str, wanted: str, G: list[Tensor], operands: Operands, dots: tuple, edges: Edges) -> list[Tensor]:
+    """Gradients by the operands in ``wanted``, of the value or of its derivative along ``dots``."""
+    h, Y, b, R = operands
+    rows, centers, _, _, order, column_start = edges
+    program, atoms = _program_for(key, operands), column_start.shape[0] - 1
+    threads = num_threads(atoms, _work(program, centers))
+    gradients = {
+        letter: torch.empty_like(x) for letter, x in zip(OPERANDS, operands) if letter in wanted and x is not None
+    }
+    tables: Tensor | tuple[Tensor, int] | None = gradients.get("R")
+    if "R" in wanted and program.table:
+        tables = (R.new_zeros(threads, *R.shape), R.numel())
+    kernel = _send_kernel(program, _letters(dots) if dots else "", wanted)
+    dotted = () if not dots else (dots[0], dots[1], dots[3], dots[2])
+    found = [gradients.get("h"), gradients.get("Y"), tables, gradients.get("b")]
+    upstream = [g.contiguous() for g in G]
+    kernel(atoms, [h, Y, R, b, *dotted, *found, *upstream, rows, centers, order, column_start, atoms], threads=threads)
+    if isinstance(tables, tuple):
+        gradients["R"] = tables[0][0] if threads == 1 else tables[0].sum(0)
+    return [gradients[letter] for letter in wanted]
+
+
+def _work(program: ConvolutionProgram, edges: Tensor) -> float:
+    """Operations of one pass."""
+    return 2.0 * program.num_entries * program.channels * edges.shape[0]
+
+
+def _fake_outputs(key: str, *tensors: Tensor | None) -> list[Tensor]:
+    return _outputs(key, tensors[:4], tensors[-6:])
+
+
+def _fake_gradients(key: str, wanted: str, G: list[Tensor], *tensors: Tensor | None) -> list[Tensor]:
+    return [torch.empty_like(x) for letter, x in zip(OPERANDS, tensors[:4]) if letter in wanted and x is not None]
+
+
+# Autograd ---------------------------------------------------------------------------------------------------------
+# All operands enter linearly, so that the derivative of every operator is made of these operators.
+
+
+def _save(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.texts = [value for value in inputs if isinstance(value, str)]
+    ctx.count = next((len(value) for value in inputs if isinstance(value, (list, tuple))), 0)
+    flat = [value for value in inputs if not isinstance(value, (str, list, tuple))]
+    lists = [tensor for value in inputs if isinstance(value, (list, tuple)) for tensor in value]
+    ctx.save_for_backward(*lists, *flat)
+
+
+def _upstream(grads: Sequence[Tensor | None], key: str, operands: Operands, edges: Edges) -> list[Tensor]:
+    if all(grad is not None for grad in grads):
+        return list(grads)
+    shapes = _fake_outputs(key, *operands, *edges)
+    return [torch.zeros_like(shape) if grad is None else grad for grad, shape in zip(grads, shapes, strict=True)]
+
+
+def _wanted(needed: Sequence[bool]) -> str:
+    return "".join(letter for letter, need in zip(OPERANDS, needed, strict=True) if need)
+
+
+def _spread(wanted: str, values: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """One value per operand, None for those not wanted."""
+    found = dict(zip(wanted, values, strict=True))
+    return [found.get(letter) for letter in OPERANDS]
+
+
+def _backward_of_convolution(ctx: Any, grads: list[Tensor | None]) -> tuple:
+    (key,), tensors = ctx.texts, ctx.saved_tensors
+    operands, edges = tensors[:4], tensors[4:]
+    wanted = _wanted(ctx.needs_input_grad[1:5])
+    if not wanted or all(grad is None for grad in grads):
+        return (None,) * 11
+    upstream = _upstream(grads, key, operands, edges)
+    found = torch.ops.clebsch.convolution_backward(key, wanted, upstream, *operands, *edges)
+    return (None, *_spread(wanted, found), *(None,) * 6)
+
+
+def _backward_of_backward(ctx: Any, grads: list[Tensor | None]) -> tuple:
+    (key, wanted), tensors = ctx.texts, ctx.saved_tensors
+    G, operands, edges = list(tensors[: ctx.count]), tensors[ctx.count :][:4], tensors[ctx.count :][4:]
+    dots = _spread(wanted, grads)
+    needed = _wanted(ctx.needs_input_grad[3:7])
+    needs_upstream = ctx.needs_input_grad[2]
+    needs_upstream = any(needs_upstream) if isinstance(needs_upstream, (list, tuple)) else needs_upstream
+    by_upstream: list[Tensor] | None = None
+    by_operands: list[list[Tensor | None]] = []
+    table = dots[3] if operands[2] is not None else None
+    if table is not None:  # the derivative along the table is the value with another table
+        dots = [*dots[:3], None]
+        replaced = (*operands[:3], table)
+        if needs_upstream:
+            by_upstream = torch.ops.clebsch.convolution(key, *replaced, *edges)
+        rest = needed.replace("R", "")
+        if rest:
+            found = torch.ops.clebsch.convolution_backward(key, rest, G, *replaced, *edges)
+            by_operands.append(_spread(rest, found))
+    if any(dot is not None for dot in dots):
+        if needs_upstream:
+            found = torch.ops.clebsch.convolution_tangent(key, *operands, *dots, *edges)
+            by_upstream = found if by_upstream is None else [a + b for a, b in zip(by_upstream, found, strict=True)]
+        if needed:
+            found = torch.ops.clebsch.convolution_backward_tangent(key, needed, G, *operands, *dots, *edges)
+            by_operands.append(_spread(needed, found))
+    sums = [_sum(parts) for parts in zip(*by_operands)] if by_operands else [None] * 4
+    return (None, None, by_upstream or [None] * len(G), *sums, *(None,) * 6)
+
+
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return None if not present else present[0] if len(present) == 1 else present[0] + present[1]
+
+
+def _replaced(
+    operands: Sequence[Tensor | None], dots: Sequence[Tensor | None]
+) -> list[tuple[str, list[Tensor | None]]]:
+    """The operands with one of them replaced by its direction, for every direction there is."""
+    return [
+        (letter, [dot if place == index else x for place, x in enumerate(operands)])
+        for index, (letter, dot) in enumerate(zip(OPERANDS, dots, strict=True))
+        if dot is not None
+    ]
+
+
+def _tangent_by_values(key: str, operands: Sequence, dots: Sequence, edges: Sequence) -> list[Tensor]:
+    """The derivative along ``dots`` as a sum of values."""
+    terms = [torch.ops.clebsch.convolution(key, *x, *edges) for _, x in _replaced(operands, dots)]
+    return [torch.stack(parts).sum(0) for parts in zip(*terms, strict=True)]
+
+
+def _backward_tangent_by_backwards(
+    key: str, wanted: str, G: list[Tensor], operands: Sequence, dots: Sequence, edges: Sequence
+) -> list[Tensor]:
+    """Gradients of the derivative along ``dots`` as sums of gradients of values."""
+    totals: dict[str, Tensor] = {}
+    for letter, replaced in _replaced(operands, dots):
+        rest = wanted.replace(letter, "")
+        if rest:
+            found = torch.ops.clebsch.convolution_backward(key, rest, G, *replaced, *edges)
+            for name, value in zip(rest, found, strict=True):
+                totals[name] = totals[name] + value if name in totals else value
+    zeros = dict(zip(OPERANDS, operands, strict=True))
+    return [totals[name] if name in totals else torch.zeros_like(zeros[name]) for name in wanted]
+
+
+def _backward_of_tangent(ctx: Any, grads: list[Tensor | None]) -> tuple:
+    (key,), tensors = ctx.texts, ctx.saved_tensors
+    inputs, edges = tensors[:8], tensors[8:]
+    with torch.enable_grad():
+        outputs = _tangent_by_values(key, inputs[:4], inputs[4:], edges)
+    return (None, *_differentiate(ctx, outputs, grads, inputs, ctx.needs_input_grad[1:9]), *(None,) * 6)
+
+
+def _backward_of_backward_tangent(ctx: Any, grads: list[Tensor | None]) -> tuple:
+    (key, wanted), tensors, count = ctx.texts, ctx.saved_tensors, ctx.count
+    G, inputs, edges = list(tensors[:count]), tensors[count : count + 8], tensors[count + 8 :]
+    needs_upstream = ctx.needs_input_grad[2]
+    needed = needs_upstream if isinstance(needs_upstream, (list, tuple)) else [needs_upstream] * count
+    with torch.enable_grad():
+        outputs = _backward_tangent_by_backwards(key, wanted, G, inputs[:4], inputs[4:], edges)
+    found = _differentiate(ctx, outputs, grads, [*G, *inputs], [*needed, *ctx.needs_input_grad[3:11]])
+    return (None, None, found[:count], *found[count:], *(None,) * 6)
+
+
+def _differentiate(
+    ctx: Any,
+    outputs: list[Tensor],
+    grads: list[Tensor | None],
+    inputs: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of composed outputs by those inputs that need one."""
+    places = [i for i, (x, need) in enumerate(zip(inputs, needed, strict=True)) if need and x is not None]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+    result: list[Tensor | None] = [None] * len(inputs)
+    if places and pairs:
+        sources: list[Any] = [inputs[place] for place in places]
+        found = torch.autograd.grad(
+            [o for o, _ in pairs],
+            sources,
+            [g for _, g in pairs],
+            create_graph=torch.is_grad_enabled(),
+            allow_unused=True,
+        )
+        for place, value in zip(places, found, strict=True):
+            result[place] = value
+    return result
+
+
+for _name, _kernel, _fake, _backward in (
+    ("convolution", _convolution, _fake_outputs, _backward_of_convolution),
+    ("convolution_tangent", _convolution_tangent, _fake_outputs, _backward_of_tangent),
+    ("convolution_backward", _convolution_backward, _fake_gradients, _backward_of_backward),
+    ("convolution_backward_tangent", _convolution_backward_tangent, _fake_gradients, _backward_of_backward_tangent),
+):
+    _library.impl(_name, _kernel, "CPU")
+    torch.library.register_fake(f"clebsch::{_name}", _fake, lib=_library)
+    torch.library.register_autograd(f"clebsch::{_name}", _backward, setup_context=_save, lib=_library)
+
+
+class Convolution(nn.Module):
+    """The convolution of :class:`~clebsch.ops.ConvolutionDescriptor`, in one pass over the edges.
+
+    Args:
+        descriptor: what is coupled with what.
+        dtype: of the arithmetic.
+    """
+
+    def __init__(self, descriptor: ConvolutionDescriptor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.descriptor, self.dtype = descriptor, dtype
+        self.key = key_of(descriptor)
+        self.without_features = descriptor.features == Irreps("0e")
+
+    def forward(
+        self,
+        features: Tensor | None,
+        harmonics: Tensor,
+        weights: Tensor | RadialTable,
+        centers: Tensor,
+        neighbors: Tensor,
+        num_atoms: int,
+    ) -> tuple[Tensor, ...]:
+        """Couple, weight and pool; arguments and result as in the reference backend."""
+        if features is None and not self.without_features:
+            raise ClebschError(
+                f"features: expected a tensor with the irreps '{self.descriptor.features}', got None; "
+                "only a convolution of '0e' does without"
+            )
+        found = find_neighborhoods(centers, neighbors, num_atoms)
+        if found is None:
+            order = torch.argsort(centers, stable=True)
+            harmonics, weights = harmonics[order], weights[order]
+            return self(features, harmonics, weights, centers[order], neighbors[order], num_atoms)
+        rows, basis, radial = None, None, weights
+        if isinstance(weights, RadialTable):
+            rows, basis, radial = weights.index, weights.basis, weights.table
+        edges = (rows, centers, neighbors, *found)
+        return tuple(torch.ops.clebsch.convolution(self.key, features, harmonics, basis, radial, *edges))
