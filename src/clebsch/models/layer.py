@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clebsch.errors import ConfigError
 from clebsch.models.config import LayerConfig, MultiACEConfig
-from clebsch.models.linear import IrrepsLinear, split_irreps
+from clebsch.models.linear import IrrepsLinear
 from clebsch.models.one_particle_basis import AtomicBasis, Edges
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.models.readout import Readout
@@ -75,7 +75,7 @@ class Layer(nn.Module):
         if self.product_basis is not None:
             updated = self.product_basis(updated, species)
         if self.residual is not None:
-            updated = updated + self.residual(split_irreps(features, self.features), species)
+            updated = updated + self.residual(features, species)
         if self.gate is not None:
             updated = self.gate(updated)
         return updated, self.readout(updated)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from clebsch.basis.mlp import normal
 from clebsch.errors import ClebschError
 from clebsch.o3 import Irreps
+from clebsch.ops.linear import Block, RowMixing, mix_rows
+from clebsch.ops.orders import ElementGroups, group_by_element, remember
 
 
 class IrrepsLinear(nn.Module):
@@ -50,52 +53,84 @@ class IrrepsLinear(nn.Module):
                 shape = (widths[found], num_channels)
                 shape = shape if num_elements is None else (num_elements, *shape)
                 self.weights[str(index)] = normal(shape, dtype, generator)
+        self.components = sum(irrep.dim for irrep in irreps_out)
+        self.layout = _Layout(
+            _places(irreps_in),
+            _places(irreps_out),
+            tuple(self.sources),
+            tuple(widths[found] ** -0.5 for found in self.sources if found is not None),
+        )
 
     def forward(
-        self, x: Sequence[Float[Tensor, "_ atoms _"]], species: Int64[Tensor, " atoms"] | None = None
+        self, x: Tensor | Sequence[Float[Tensor, "_ atoms _"]], species: Int64[Tensor, " atoms"] | None = None
     ) -> Float[Tensor, "components atoms channels"]:
         """Map every irrep.
 
         Args:
-            x: one [2l + 1, atoms, K_l] per input irrep.
+            x: [components, atoms, K], or one [2l + 1, atoms, K_l] per input irrep.
             species: element index of every atom; needed where there is one map per element.
 
         Raises:
             ClebschError: there is one map per element, but no species are given.
         """
-        groups = None if self.num_elements is None else _group(species, self.num_elements)
-        parts = []
-        for index, source in enumerate(self.sources):
-            if source is None:
-                parts.append(x[0].new_zeros(self.irreps_out[index].dim, x[0].shape[1], self.num_channels))
-                continue
-            weight = self.weights[str(index)]
-            weight = weight / weight.shape[-2] ** 0.5
-            parts.append(x[source] @ weight if groups is None else _mix_by_element(x[source], weight, groups))
-        return torch.cat(parts)
+        parts = [x] if isinstance(x, Tensor) else list(x)
+        atoms = parts[0].shape[1]
+        groups = (None, None) if self.num_elements is None else _group(species, self.num_elements)
+        mixing = _row_mixing(self.layout, isinstance(x, Tensor), atoms, *groups)
+        rows = [part.reshape(part.shape[0] * atoms, part.shape[2]) for part in parts]
+        mixed = mix_rows(rows, list(self.weights.values()), mixing)
+        return mixed.view(self.components, atoms, self.num_channels)
 
 
 @dataclass(frozen=True)
-class _ElementGroups:
-    """Atoms sorted by element: ``order`` [atoms] sorts, ``inverse`` [atoms] puts back, ``counts`` per element."""
+class _Layout:
+    """First component and dimension of every input irrep and of every output irrep, and the sources of the latter."""
 
-    order: Tensor
-    inverse: Tensor
-    counts: list[int]
+    inputs: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...]
+    sources: tuple[int | None, ...]
+    scales: tuple[float, ...]
 
 
-def _group(species: Tensor | None, num_elements: int) -> _ElementGroups:
+def _group(species: Tensor | None, num_elements: int) -> ElementGroups:
     if species is None:
         raise ClebschError("species: expected the element index of every atom, got None; the map differs by element")
-    order = torch.argsort(species, stable=True)
-    return _ElementGroups(order, torch.argsort(order), torch.bincount(species, minlength=num_elements).tolist())
+    return group_by_element(species, num_elements)
 
 
-def _mix_by_element(x: Tensor, weight: Tensor, groups: _ElementGroups) -> Tensor:
-    """Apply to every atom of x [2l + 1, atoms, K] the matrix of its element: one matrix product per element."""
-    parts = x.index_select(1, groups.order).split(groups.counts, dim=1)
-    mixed = [part @ matrix for part, matrix in zip(parts, weight.unbind(), strict=True)]
-    return torch.cat(mixed, dim=1).index_select(1, groups.inverse)
+@remember
+def _row_mixing(layout: _Layout, packed: bool, atoms: int, order: Tensor | None, start: Tensor | None) -> RowMixing:
+    """Rows (component, atom) of every irrep, with one map per element those of every irrep and element."""
+    blocks: list[Block] = []
+    bounds = [0, atoms] if start is None else start.tolist()
+    for output, source in zip(layout.outputs, layout.sources, strict=True):
+        if source is None:
+            continue
+        weight = len({block.weight for block in blocks})
+        first = layout.inputs[source][0] if packed else 0
+        for element, (begin, end) in enumerate(pairwise(bounds)):
+            rows = [slice(at * atoms + output[1] * begin, at * atoms + output[1] * end) for at in (first, output[0])]
+            number = None if start is None else element
+            blocks.append(Block(0 if packed else source, *rows, weight, number))
+    total = sum(dim for _, dim in layout.outputs) * atoms
+    if order is None:
+        return RowMixing(tuple(blocks), layout.scales, total)
+    inputs = [layout.inputs] if packed else [[(0, dim)] for _, dim in layout.inputs]
+    orders = tuple(_row_order(irreps, order, bounds) for irreps in inputs)
+    return RowMixing(tuple(blocks), layout.scales, total, orders, _row_order(layout.outputs, order, bounds))
+
+
+def _row_order(irreps: Sequence[tuple[int, int]], order: Tensor, bounds: Sequence[int]) -> Tensor:
+    """Rows sorted by irrep, element, component and atom."""
+    rows = []
+    for first, dim in irreps:
+        components = torch.arange(first, first + dim, device=order.device)[:, None] * len(order)
+        rows += [(components + order[begin:end]).flatten() for begin, end in pairwise(bounds)]
+    return torch.cat(rows)
+
+
+def _places(irreps: Irreps) -> tuple[tuple[int, int], ...]:
+    return tuple((part.start, part.stop - part.start) for part in irreps.slices())
 
 
 def split_irreps(features: Float[Tensor, "components atoms channels"], irreps: Irreps) -> list[Tensor]:

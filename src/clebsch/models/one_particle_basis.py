@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clebsch.basis import EdgeBooster, RadialBasis, RadialModel, SplineGrid
 from clebsch.models.config import LayerConfig, MultiACEConfig
-from clebsch.models.linear import IrrepsLinear, split_irreps
+from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
 from clebsch.ops import Backend, ConvolutionDescriptor, RadialTable
 
@@ -201,12 +201,12 @@ class AtomicBasis(nn.Module):
         """Features [components, atoms, channels], not read without ``node_features``, to A with its ``irreps``."""
         sent = None
         if self.layer.node_features:
-            sent = features if self.linear_up is None else self.linear_up(split_irreps(features, self.features))
+            sent = features if self.linear_up is None else self.linear_up(features)
         weights = self.radial_weights(edges)
         pooled = self.convolution(sent, edges.harmonics, weights, edges.centers, edges.neighbors, species.shape[0])
         basis = torch.cat(pooled) if self.mixing is None else self.mixing(list(pooled))
         if self.element_mixing is not None:
-            basis = self.element_mixing(split_irreps(basis, self.mixed), species)
+            basis = self.element_mixing(basis, species)
         return basis
 
     def radial_weights(self, edges: Edges) -> Float[Tensor, "edges paths channels"] | RadialTable:

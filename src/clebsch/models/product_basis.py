@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clebsch.basis.mlp import normal
 from clebsch.models.config import LayerConfig
-from clebsch.models.linear import IrrepsLinear, split_irreps
+from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
 from clebsch.ops import Backend, ProductBasisDescriptor
 
@@ -63,11 +63,10 @@ class ProductBasisLayer(nn.Module):
     ) -> Float[Tensor, "components atoms channels"]:
         """A [components, atoms, channels] to the message, components those of the output."""
         product = self.product(self.product_factors(basis), list(self.weights), species)
-        return product if self.mixing is None else self.mixing(split_irreps(product, self.descriptor.output))
+        return product if self.mixing is None else self.mixing(product)
 
     def product_factors(self, basis: Float[Tensor, "components atoms channels"]) -> list[Tensor]:
         """The factors: A itself, or its different linear maps, each of A's shape."""
         if not len(self.factors):
             return [basis]
-        parts = split_irreps(basis, self.features)
-        return [factor(parts) for factor in self.factors]
+        return [factor(basis) for factor in self.factors]

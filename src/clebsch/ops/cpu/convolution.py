@@ -13,9 +13,9 @@ from clebsch.errors import ClebschError
 from clebsch.o3 import Irreps
 from clebsch.ops.cpu.compile import REAL, CompiledKernel, channel_width, load_kernel
 from clebsch.ops.cpu.convolution_kernels import ConvolutionProgram, emit_pool, emit_send
-from clebsch.ops.cpu.neighborhoods import find_neighborhoods
 from clebsch.ops.cpu.threads import num_threads
 from clebsch.ops.descriptors import ConvolutionDescriptor
+from clebsch.ops.orders import find_neighborhoods
 from clebsch.ops.radial_table import RadialTable
 
 OPERANDS = "hYbR"  # features, harmonics, spline values of the edges, radial weights of the edges or spline table

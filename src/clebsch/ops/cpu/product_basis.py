@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from clebsch.o3 import Irreps
 from clebsch.ops.cpu.compile import REAL, CompiledKernel, channel_width, load_kernel
-from clebsch.ops.cpu.neighborhoods import group_by_element
 from clebsch.ops.cpu.polynomials import Polynomials, polynomials
 from clebsch.ops.cpu.product_basis_kernels import ProductBasisProgram, emit_product_basis
 from clebsch.ops.cpu.threads import num_threads
 from clebsch.ops.descriptors import ProductBasisDescriptor
+from clebsch.ops.orders import group_by_element
 from clebsch.ops.reference.product_basis import ProductBasis as Reference
 
 _library = torch.library.Library("clebsch", "FRAGMENT")

@@ -1,8 +1,9 @@
-"""Orders of edges and atoms that kernels walk in, found once for all layers of a call."""
+"""Orders of edges and atoms that operations walk in, found once for all layers of a call."""
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -39,26 +40,25 @@ class ElementGroups(NamedTuple):
     start: Tensor
 
 
-def remember_last(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Keep the last result as long as the same, unchanged tensors and numbers are given again."""
-    last: list[tuple[list[Any], list[int], Result]] = []
+def remember(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Keep the last results as long as the same, unchanged tensors and equal other arguments are given again."""
+    kept: deque[tuple[list[Any], list[Any], Result]] = deque(maxlen=8)
 
     @wraps(function)
-    def call(*arguments: Tensor | int) -> Result:
-        versions = [x._version if isinstance(x, Tensor) else x for x in arguments]
-        if last:
-            earlier, stamps, result = last[0]
-            known = [ref() if isinstance(ref, weakref.ref) else ref for ref in earlier]
-            if stamps == versions and all(a is b or isinstance(a, int) for a, b in zip(known, arguments, strict=True)):
+    def call(*arguments: Any) -> Result:
+        stamps = [x._version if isinstance(x, Tensor) else x for x in arguments]
+        for references, earlier, result in kept:
+            pairs = zip(references, arguments, strict=True)
+            if earlier == stamps and all(known is None or known() is x for known, x in pairs):
                 return result
         result = function(*arguments)
-        last[:] = [([weakref.ref(x) if isinstance(x, Tensor) else x for x in arguments], versions, result)]
+        kept.appendleft(([weakref.ref(x) if isinstance(x, Tensor) else None for x in arguments], stamps, result))
         return result
 
     return call
 
 
-@remember_last
+@remember
 def find_neighborhoods(centers: Tensor, neighbors: Tensor, num_atoms: int) -> Neighborhoods | None:
     """Return the neighbourhoods of edges, or None where the edges are not sorted by centre.
 
@@ -73,7 +73,7 @@ def find_neighborhoods(centers: Tensor, neighbors: Tensor, num_atoms: int) -> Ne
     return Neighborhoods(_starts(centers, num_atoms), order, _starts(neighbors[order], num_atoms))
 
 
-@remember_last
+@remember
 def group_by_element(species: Tensor, num_elements: int) -> ElementGroups:
     """Return the atoms by element.
 
