@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from jaxtyping import Float, Int64
@@ -101,23 +101,28 @@ def _group(species: Tensor | None, num_elements: int) -> ElementGroups:
 @remember
 def _row_mixing(layout: _Layout, packed: bool, atoms: int, order: Tensor | None, start: Tensor | None) -> RowMixing:
     """Rows (component, atom) of every irrep, with one map per element those of every irrep and element."""
-    blocks: list[Block] = []
     bounds = [0, atoms] if start is None else start.tolist()
-    for output, source in zip(layout.outputs, layout.sources, strict=True):
+    counts = [end - begin for begin, end in pairwise(bounds)]
+    blocks: list[Block] = []
+    weight = 0
+    for output, source in enumerate(layout.sources):
         if source is None:
             continue
-        weight = len({block.weight for block in blocks})
-        first = layout.inputs[source][0] if packed else 0
-        for element, (begin, end) in enumerate(pairwise(bounds)):
-            rows = [slice(at * atoms + output[1] * begin, at * atoms + output[1] * end) for at in (first, output[0])]
+        for element in range(len(counts)):
+            piece = element + (source * len(counts) if packed else 0)
             number = None if start is None else element
-            blocks.append(Block(0 if packed else source, *rows, weight, number))
-    total = sum(dim for _, dim in layout.outputs) * atoms
+            blocks.append(Block(0 if packed else source, piece, output * len(counts) + element, weight, number))
+        weight += 1
+    sizes_in, sizes_out = (
+        [[dim * count for count in counts] for _, dim in irreps] for irreps in (layout.inputs, layout.outputs)
+    )
+    pieces_in = [list(chain.from_iterable(sizes_in))] if packed else sizes_in
+    pieces_out = list(chain.from_iterable(sizes_out))
     if order is None:
-        return RowMixing(tuple(blocks), layout.scales, total)
+        return RowMixing(blocks, layout.scales, pieces_in, pieces_out)
     inputs = [layout.inputs] if packed else [[(0, dim)] for _, dim in layout.inputs]
-    orders = tuple(_row_order(irreps, order, bounds) for irreps in inputs)
-    return RowMixing(tuple(blocks), layout.scales, total, orders, _row_order(layout.outputs, order, bounds))
+    orders_in = [_row_order(irreps, order, bounds) for irreps in inputs]
+    return RowMixing(blocks, layout.scales, pieces_in, pieces_out, orders_in, _row_order(layout.outputs, order, bounds))
 
 
 def _row_order(irreps: Sequence[tuple[int, int]], order: Tensor, bounds: Sequence[int]) -> Tensor:

@@ -17,19 +17,13 @@ from clebsch.ops.cpu.threads import num_threads
 from clebsch.ops.descriptors import ConvolutionDescriptor
 from clebsch.ops.orders import find_neighborhoods
 from clebsch.ops.radial_table import RadialTable
+from clebsch.ops.registration import register
 
 OPERANDS = "hYbR"  # features, harmonics, spline values of the edges, radial weights of the edges or spline table
 
-_library = torch.library.Library("clebsch", "FRAGMENT")
 _OPERANDS = "Tensor? h, Tensor Y, Tensor? b, Tensor R"
 _DOTS = "Tensor? h_dot, Tensor? Y_dot, Tensor? b_dot, Tensor? R_dot"
 _EDGES = "Tensor? rows, Tensor centers, Tensor neighbors, Tensor row_start, Tensor order, Tensor column_start"
-_library.define(f"convolution(str key, {_OPERANDS}, {_EDGES}) -> Tensor[]")
-_library.define(f"convolution_tangent(str key, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]")
-_library.define(f"convolution_backward(str key, str wanted, Tensor[] G, {_OPERANDS}, {_EDGES}) -> Tensor[]")
-_library.define(
-    f"convolution_backward_tangent(str key, str wanted, Tensor[] G, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]"
-)
 
 Operands = Sequence[Any]  # h or None, Y, b or None, R
 Edges = Sequence[Any]  # rows or None, centers, neighbors, row_start, order, column_start
@@ -156,24 +150,15 @@ def _fake_gradients(key: str, wanted: str, G: list[Tensor], *tensors: Tensor | N
 # All operands enter linearly, so that the derivative of every operator is made of these operators.
 
 
-def _save(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.texts = [value for value in inputs if isinstance(value, str)]
-    ctx.count = next((len(value) for value in inputs if isinstance(value, (list, tuple))), 0)
-    flat = [value for value in inputs if not isinstance(value, (str, list, tuple))]
-    lists = [tensor for value in inputs if isinstance(value, (list, tuple)) for tensor in value]
-    ctx.save_for_backward(*lists, *flat)
-
-
 def _upstream(grads: Sequence[Tensor | None], key: str, operands: Operands, edges: Edges) -> list[Tensor]:
     if all(grad is not None for grad in grads):
-        return list(grads)
-    shapes = _fake_outputs(key, *operands, *edges)
+        return list(grads)  # type: ignore[arg-type]
+    shapes = _outputs(key, operands, edges)
     return [torch.zeros_like(shape) if grad is None else grad for grad, shape in zip(grads, shapes, strict=True)]
 
 
-def _wanted(needed: Sequence[bool]) -> str:
-    return "".join(letter for letter, need in zip(OPERANDS, needed, strict=True) if need)
+def _wanted(needed: Sequence[Sequence[bool]]) -> str:
+    return "".join(letter for letter, (need,) in zip(OPERANDS, needed, strict=True) if need)
 
 
 def _spread(wanted: str, values: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -182,45 +167,35 @@ def _spread(wanted: str, values: Sequence[Tensor | None]) -> list[Tensor | None]
     return [found.get(letter) for letter in OPERANDS]
 
 
-def _backward_of_convolution(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key,), tensors = ctx.texts, ctx.saved_tensors
-    operands, edges = tensors[:4], tensors[4:]
-    wanted = _wanted(ctx.needs_input_grad[1:5])
-    if not wanted or all(grad is None for grad in grads):
-        return (None,) * 11
+def _backward_of_convolution(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key,), operands, edges = texts, arguments[:4], arguments[4:]
+    wanted = _wanted(needed[:4])
     upstream = _upstream(grads, key, operands, edges)
-    found = torch.ops.clebsch.convolution_backward(key, wanted, upstream, *operands, *edges)
-    return (None, *_spread(wanted, found), *(None,) * 6)
+    found = convolution_backward(key, wanted, upstream, *operands, *edges) if wanted else []
+    return [*_spread(wanted, found), *[None] * 6]
 
 
-def _backward_of_backward(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key, wanted), tensors = ctx.texts, ctx.saved_tensors
-    G, operands, edges = list(tensors[: ctx.count]), tensors[ctx.count :][:4], tensors[ctx.count :][4:]
+def _backward_of_backward(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key, wanted), (G, *operands), edges = texts, arguments[:5], arguments[5:]
     dots = _spread(wanted, grads)
-    needed = _wanted(ctx.needs_input_grad[3:7])
-    needs_upstream = ctx.needs_input_grad[2]
-    needs_upstream = any(needs_upstream) if isinstance(needs_upstream, (list, tuple)) else needs_upstream
+    needs_upstream, again = any(needed[0]), _wanted(needed[1:5])
     by_upstream: list[Tensor] | None = None
     by_operands: list[list[Tensor | None]] = []
-    table = dots[3] if operands[2] is not None else None
-    if table is not None:  # the derivative along the table is the value with another table
-        dots = [*dots[:3], None]
-        replaced = (*operands[:3], table)
-        if needs_upstream:
-            by_upstream = torch.ops.clebsch.convolution(key, *replaced, *edges)
-        rest = needed.replace("R", "")
+    if operands[2] is not None and dots[3] is not None:  # the derivative along the table is the value with another
+        replaced, dots = (*operands[:3], dots[3]), [*dots[:3], None]
+        by_upstream = convolution(key, *replaced, *edges) if needs_upstream else None
+        rest = again.replace("R", "")
         if rest:
-            found = torch.ops.clebsch.convolution_backward(key, rest, G, *replaced, *edges)
-            by_operands.append(_spread(rest, found))
+            by_operands.append(_spread(rest, convolution_backward(key, rest, G, *replaced, *edges)))
     if any(dot is not None for dot in dots):
         if needs_upstream:
-            found = torch.ops.clebsch.convolution_tangent(key, *operands, *dots, *edges)
+            found = convolution_tangent(key, *operands, *dots, *edges)
             by_upstream = found if by_upstream is None else [a + b for a, b in zip(by_upstream, found, strict=True)]
-        if needed:
-            found = torch.ops.clebsch.convolution_backward_tangent(key, needed, G, *operands, *dots, *edges)
-            by_operands.append(_spread(needed, found))
+        if again:
+            found = convolution_backward_tangent(key, again, G, *operands, *dots, *edges)
+            by_operands.append(_spread(again, found))
     sums = [_sum(parts) for parts in zip(*by_operands)] if by_operands else [None] * 4
-    return (None, None, by_upstream or [None] * len(G), *sums, *(None,) * 6)
+    return [by_upstream, *sums, *[None] * 6]
 
 
 def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -228,9 +203,7 @@ def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
     return None if not present else present[0] if len(present) == 1 else present[0] + present[1]
 
 
-def _replaced(
-    operands: Sequence[Tensor | None], dots: Sequence[Tensor | None]
-) -> list[tuple[str, list[Tensor | None]]]:
+def _replaced(operands: Sequence[Any], dots: Sequence[Any]) -> list[tuple[str, list[Any]]]:
     """The operands with one of them replaced by its direction, for every direction there is."""
     return [
         (letter, [dot if place == index else x for place, x in enumerate(operands)])
@@ -239,62 +212,43 @@ def _replaced(
     ]
 
 
-def _tangent_by_values(key: str, operands: Sequence, dots: Sequence, edges: Sequence) -> list[Tensor]:
-    """The derivative along ``dots`` as a sum of values."""
-    terms = [torch.ops.clebsch.convolution(key, *x, *edges) for _, x in _replaced(operands, dots)]
-    return [torch.stack(parts).sum(0) for parts in zip(*terms, strict=True)]
+def _backward_of_tangent(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    """The derivative along directions is a sum of values; that sum is differentiated."""
+    (key,), inputs, edges = texts, arguments[:8], arguments[8:]
+    with torch.enable_grad():
+        terms = [convolution(key, *x, *edges) for _, x in _replaced(inputs[:4], inputs[4:])]
+        outputs = [torch.stack(parts).sum(0) for parts in zip(*terms, strict=True)]
+    return [*_differentiate(outputs, grads, inputs, [need for (need,) in needed[:8]]), *[None] * 6]
 
 
-def _backward_tangent_by_backwards(
-    key: str, wanted: str, G: list[Tensor], operands: Sequence, dots: Sequence, edges: Sequence
-) -> list[Tensor]:
-    """Gradients of the derivative along ``dots`` as sums of gradients of values."""
-    totals: dict[str, Tensor] = {}
-    for letter, replaced in _replaced(operands, dots):
-        rest = wanted.replace(letter, "")
-        if rest:
-            found = torch.ops.clebsch.convolution_backward(key, rest, G, *replaced, *edges)
+def _backward_of_backward_tangent(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    """Likewise, a sum of gradients of values; what is replaced by its direction has none."""
+    (key, wanted), (G, *inputs), edges = texts, arguments[:9], arguments[9:]
+    with torch.enable_grad():
+        totals: dict[str, Tensor] = {}
+        for letter, replaced in _replaced(inputs[:4], inputs[4:]):
+            rest = wanted.replace(letter, "")
+            found = convolution_backward(key, rest, G, *replaced, *edges) if rest else []
             for name, value in zip(rest, found, strict=True):
                 totals[name] = totals[name] + value if name in totals else value
-    zeros = dict(zip(OPERANDS, operands, strict=True))
-    return [totals[name] if name in totals else torch.zeros_like(zeros[name]) for name in wanted]
-
-
-def _backward_of_tangent(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key,), tensors = ctx.texts, ctx.saved_tensors
-    inputs, edges = tensors[:8], tensors[8:]
-    with torch.enable_grad():
-        outputs = _tangent_by_values(key, inputs[:4], inputs[4:], edges)
-    return (None, *_differentiate(ctx, outputs, grads, inputs, ctx.needs_input_grad[1:9]), *(None,) * 6)
-
-
-def _backward_of_backward_tangent(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key, wanted), tensors, count = ctx.texts, ctx.saved_tensors, ctx.count
-    G, inputs, edges = list(tensors[:count]), tensors[count : count + 8], tensors[count + 8 :]
-    needs_upstream = ctx.needs_input_grad[2]
-    needed = needs_upstream if isinstance(needs_upstream, (list, tuple)) else [needs_upstream] * count
-    with torch.enable_grad():
-        outputs = _backward_tangent_by_backwards(key, wanted, G, inputs[:4], inputs[4:], edges)
-    found = _differentiate(ctx, outputs, grads, [*G, *inputs], [*needed, *ctx.needs_input_grad[3:11]])
-    return (None, None, found[:count], *found[count:], *(None,) * 6)
+        zeros = dict(zip(OPERANDS, inputs, strict=False))
+        outputs = [totals[name] if name in totals else torch.zeros_like(zeros[name]) for name in wanted]
+    needs = [*needed[0], *(need for (need,) in needed[1:9])]
+    found = _differentiate(outputs, grads, [*G, *inputs], needs)
+    return [found[: len(G)], *found[len(G) :], *[None] * 6]
 
 
 def _differentiate(
-    ctx: Any,
-    outputs: list[Tensor],
-    grads: list[Tensor | None],
-    inputs: Sequence[Tensor | None],
-    needed: Sequence[bool],
+    outputs: list[Tensor], grads: list[Tensor | None], inputs: Sequence[Any], needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of composed outputs by those inputs that need one."""
     places = [i for i, (x, need) in enumerate(zip(inputs, needed, strict=True)) if need and x is not None]
     pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
     result: list[Tensor | None] = [None] * len(inputs)
     if places and pairs:
-        sources: list[Any] = [inputs[place] for place in places]
         found = torch.autograd.grad(
             [o for o, _ in pairs],
-            sources,
+            [inputs[place] for place in places],
             [g for _, g in pairs],
             create_graph=torch.is_grad_enabled(),
             allow_unused=True,
@@ -304,15 +258,27 @@ def _differentiate(
     return result
 
 
-for _name, _kernel, _fake, _backward in (
-    ("convolution", _convolution, _fake_outputs, _backward_of_convolution),
-    ("convolution_tangent", _convolution_tangent, _fake_outputs, _backward_of_tangent),
-    ("convolution_backward", _convolution_backward, _fake_gradients, _backward_of_backward),
-    ("convolution_backward_tangent", _convolution_backward_tangent, _fake_gradients, _backward_of_backward_tangent),
-):
-    _library.impl(_name, _kernel, "CPU")
-    torch.library.register_fake(f"clebsch::{_name}", _fake, lib=_library)
-    torch.library.register_autograd(f"clebsch::{_name}", _backward, setup_context=_save, lib=_library)
+convolution = register(
+    f"convolution(str key, {_OPERANDS}, {_EDGES}) -> Tensor[]", _convolution, _fake_outputs, _backward_of_convolution
+)
+convolution_tangent = register(
+    f"convolution_tangent(str key, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]",
+    _convolution_tangent,
+    _fake_outputs,
+    _backward_of_tangent,
+)
+convolution_backward = register(
+    f"convolution_backward(str key, str wanted, Tensor[] G, {_OPERANDS}, {_EDGES}) -> Tensor[]",
+    _convolution_backward,
+    _fake_gradients,
+    _backward_of_backward,
+)
+convolution_backward_tangent = register(
+    f"convolution_backward_tangent(str key, str wanted, Tensor[] G, {_OPERANDS}, {_DOTS}, {_EDGES}) -> Tensor[]",
+    _convolution_backward_tangent,
+    _fake_gradients,
+    _backward_of_backward_tangent,
+)
 
 
 class Convolution(nn.Module):
@@ -353,4 +319,4 @@ class Convolution(nn.Module):
         if isinstance(weights, RadialTable):
             rows, basis, radial = weights.index, weights.basis, weights.table
         edges = (rows, centers, neighbors, *found)
-        return tuple(torch.ops.clebsch.convolution(self.key, features, harmonics, basis, radial, *edges))
+        return tuple(convolution(self.key, features, harmonics, basis, radial, *edges))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,11 @@ from clebsch.ops.cpu.compile import REAL, CompiledKernel, load_kernel
 from clebsch.ops.cpu.emit import Kernel
 from clebsch.ops.cpu.threads import num_threads
 from clebsch.ops.reference.harmonics import SphericalHarmonics as Reference
+from clebsch.ops.registration import register
 
 # What every kernel reads and writes of an edge: r vectors, g upstream of Y, t upstream of the gradient by r.
 READS = {"value": "r", "gradient": "rg", "second": "rgt"}
 WRITES = {"value": "Y", "gradient": "r", "second": "gr"}
-
-_library = torch.library.Library("clebsch", "FRAGMENT")
-_library.define("spherical_harmonics(Tensor r, int l_max) -> Tensor")
-_library.define("spherical_harmonics_backward(Tensor r, Tensor g, int l_max) -> Tensor")
-_library.define("spherical_harmonics_second(Tensor r, Tensor g, Tensor t, int l_max) -> (Tensor, Tensor)")
 
 
 def _sizes(l_max: int) -> dict[str, int]:
@@ -99,72 +94,61 @@ def _run(kind: str, l_max: int, *inputs: Tensor) -> list[Tensor]:
     return results
 
 
-def _value(r: Tensor, l_max: int) -> Tensor:
-    return _run("value", l_max, r)[0]
+def _value(l_max: str, r: Tensor) -> Tensor:
+    return _run("value", int(l_max), r)[0]
 
 
-def _gradient(r: Tensor, g: Tensor, l_max: int) -> Tensor:
-    return _run("gradient", l_max, r, g)[0]
+def _gradient(l_max: str, r: Tensor, g: Tensor) -> Tensor:
+    return _run("gradient", int(l_max), r, g)[0]
 
 
-def _second(r: Tensor, g: Tensor, t: Tensor, l_max: int) -> tuple[Tensor, Tensor]:
-    found = _run("second", l_max, r, g, t)
-    return found[0], found[1]
+def _second(l_max: str, r: Tensor, g: Tensor, t: Tensor) -> list[Tensor]:
+    return _run("second", int(l_max), r, g, t)
 
 
-def _save(ctx: Any, inputs: tuple, output: object) -> None:
-    *tensors, ctx.l_max = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*tensors)
+def _fake_value(l_max: str, r: Tensor) -> Tensor:
+    return r.new_empty(r.shape[0], (int(l_max) + 1) ** 2)
 
 
-def _backward_of_value(ctx: Any, g: Tensor | None) -> tuple:
-    (r,) = ctx.saved_tensors
-    return (None if g is None else torch.ops.clebsch.spherical_harmonics_backward(r, g, ctx.l_max)), None
+def _backward_of_value(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    return [spherical_harmonics_backward(*texts, *arguments, *grads)]
 
 
-def _backward_of_gradient(ctx: Any, t: Tensor | None) -> tuple:
-    if t is None:
-        return None, None, None
-    r, g = ctx.saved_tensors
-    by_upstream, by_vectors = torch.ops.clebsch.spherical_harmonics_second(r, g, t, ctx.l_max)
-    return by_vectors, by_upstream, None
+def _backward_of_gradient(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    by_upstream, by_vectors = spherical_harmonics_second(*texts, *arguments, *grads)
+    return [by_vectors, by_upstream]
 
 
-def _backward_of_second(ctx: Any, *grads: Tensor | None) -> tuple:
+def _backward_of_second(texts: tuple, arguments: list, grads: list, needed: list) -> list:
     """Third and higher derivatives: those of the reference."""
-    inputs = ctx.saved_tensors
-    reference = Reference(ctx.l_max, inputs[0].dtype)
+    create = torch.is_grad_enabled()
+    reference = Reference(int(texts[0]), arguments[0].dtype)
     with torch.enable_grad():
-        r, g, t = (x if x.requires_grad else x.detach().requires_grad_() for x in inputs)
+        r, g, t = (x if x.requires_grad else x.detach().requires_grad_() for x in arguments)
         (gradient,) = torch.autograd.grad(reference(r), r, g, create_graph=True)
         outputs = torch.autograd.grad(gradient, (g, r), t, create_graph=True, materialize_grads=True)
         pairs = [(o, u) for o, u in zip(outputs, grads, strict=True) if u is not None and o.requires_grad]
     if not pairs:
-        return None, None, None, None
-    found = torch.autograd.grad(
-        [o for o, _ in pairs],
-        (r, g, t),
-        [u for _, u in pairs],
-        create_graph=torch.is_grad_enabled(),
-        allow_unused=True,
-    )
-    return (*found, None)
+        return [None, None, None]
+    sources, upstream = [o for o, _ in pairs], [u for _, u in pairs]
+    return list(torch.autograd.grad(sources, (r, g, t), upstream, create_graph=create, allow_unused=True))
 
 
-for _name, _call, _fake, _backward in (
-    ("spherical_harmonics", _value, lambda r, l_max: r.new_empty(r.shape[0], (l_max + 1) ** 2), _backward_of_value),
-    ("spherical_harmonics_backward", _gradient, lambda r, g, l_max: torch.empty_like(r), _backward_of_gradient),
-    (
-        "spherical_harmonics_second",
-        _second,
-        lambda r, g, t, l_max: (torch.empty_like(g), torch.empty_like(r)),
-        _backward_of_second,
-    ),
-):
-    _library.impl(_name, _call, "CPU")
-    torch.library.register_fake(f"clebsch::{_name}", _fake, lib=_library)
-    torch.library.register_autograd(f"clebsch::{_name}", _backward, setup_context=_save, lib=_library)
+spherical_harmonics = register(
+    "spherical_harmonics(str l_max, Tensor r) -> Tensor", _value, _fake_value, _backward_of_value
+)
+spherical_harmonics_backward = register(
+    "spherical_harmonics_backward(str l_max, Tensor r, Tensor g) -> Tensor",
+    _gradient,
+    lambda l_max, r, g: torch.empty_like(r),
+    _backward_of_gradient,
+)
+spherical_harmonics_second = register(
+    "spherical_harmonics_second(str l_max, Tensor r, Tensor g, Tensor t) -> Tensor[]",
+    _second,
+    lambda l_max, r, g, t: [torch.empty_like(g), torch.empty_like(r)],
+    _backward_of_second,
+)
 
 
 class SphericalHarmonics(nn.Module):
@@ -183,4 +167,4 @@ class SphericalHarmonics(nn.Module):
         """Vectors [edges, 3] of any length but zero to harmonics [edges, (l_max + 1)^2]."""
         if self.l_max == 0:
             return torch.ones_like(vectors[:, :1])
-        return torch.ops.clebsch.spherical_harmonics(vectors, self.l_max)
+        return spherical_harmonics(str(self.l_max), vectors)

@@ -17,16 +17,9 @@ from clebsch.ops.cpu.threads import num_threads
 from clebsch.ops.descriptors import ProductBasisDescriptor
 from clebsch.ops.orders import group_by_element
 from clebsch.ops.reference.product_basis import ProductBasis as Reference
+from clebsch.ops.registration import register
 
-_library = torch.library.Library("clebsch", "FRAGMENT")
 _ATOMS = "Tensor order, Tensor start"
-_library.define(f"product_basis(str key, Tensor[] x, Tensor w, {_ATOMS}) -> Tensor")
-_library.define(f"product_basis_tangent(str key, Tensor[] x, Tensor[] x_dot, Tensor w, {_ATOMS}) -> Tensor")
-_library.define(f"product_basis_backward(str key, str wanted, Tensor G, Tensor[] x, Tensor w, {_ATOMS}) -> Tensor[]")
-_library.define(
-    "product_basis_backward_tangent(str key, str wanted, Tensor G, Tensor[] x, Tensor[] x_dot, Tensor w, "
-    f"{_ATOMS}) -> Tensor[]"
-)
 
 
 def key_of(descriptor: ProductBasisDescriptor) -> str:
@@ -121,77 +114,54 @@ def _fake_gradients(key: str, wanted: str, G: Tensor, x: list[Tensor], *rest: An
 # Autograd ---------------------------------------------------------------------------------------------------------
 
 
-def _save(ctx: Any, inputs: tuple, output: object) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.texts = [value for value in inputs if isinstance(value, str)]
-    flat = [value for value in inputs if not isinstance(value, str)]
-    ctx.lengths = [len(value) if isinstance(value, (list, tuple)) else None for value in flat]
-    ctx.save_for_backward(*(t for value in flat for t in (value if isinstance(value, (list, tuple)) else [value])))
+def _wanted(by_x: Sequence[bool], by_w: Sequence[bool]) -> str:
+    return ("x" if any(by_x) else "") + ("w" if any(by_w) else "")
 
 
-def _restore(ctx: Any) -> list[Any]:
-    tensors = iter(ctx.saved_tensors)
-    return [next(tensors) if n is None else [next(tensors) for _ in range(n)] for n in ctx.lengths]
-
-
-def _needs(ctx: Any) -> list[bool]:
-    """Which of the inputs after the texts need a gradient; a list does where one of its tensors does."""
-    needs = ctx.needs_input_grad[len(ctx.texts) :]
-    return [any(need) if isinstance(need, (list, tuple)) else bool(need) for need in needs]
-
-
-def _wanted(needs_x: bool, needs_w: bool) -> str:
-    return ("x" if needs_x else "") + ("w" if needs_w else "")
-
-
-def _split(wanted: str, found: Sequence[Any], factors: int) -> tuple[list[Any], Any]:
+def _split(wanted: str, found: Sequence[Any], factors: int) -> tuple[list[Any] | None, Any]:
     """Gradients by x and by w, None for those not wanted."""
-    return list(found[:factors]) if "x" in wanted else [None] * factors, found[-1] if "w" in wanted else None
+    return list(found[:factors]) if "x" in wanted else None, found[-1] if "w" in wanted else None
 
 
-def _backward_of_value(ctx: Any, G: Tensor | None) -> tuple:
-    (key,), (x, w, *atoms) = ctx.texts, _restore(ctx)
-    needs = _needs(ctx)
-    wanted = _wanted(needs[0], needs[1])
-    if G is None or not wanted:
-        return (None, [None] * len(x), None, None, None)
-    found = torch.ops.clebsch.product_basis_backward(key, wanted, G, x, w, *atoms)
-    return (None, *_split(wanted, found, len(x)), None, None)
+def _backward_of_value(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key,), (x, w, *atoms), (G,) = texts, arguments, grads
+    wanted = _wanted(needed[0], needed[1])
+    found = product_basis_backward(key, wanted, G, x, w, *atoms) if wanted else []
+    return [*_split(wanted, found, len(x)), None, None]
 
 
-def _backward_of_backward(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key, wanted), (G, x, w, *atoms) = ctx.texts, _restore(ctx)
-    needs_G, *needs = _needs(ctx)[:3]
-    by_G, by_x, by_w = None, [None] * len(x), None
+def _backward_of_backward(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key, wanted), (G, x, w, *atoms) = texts, arguments
+    needs_G, needs_x = any(needed[0]), any(needed[1])
+    by_G, by_x, by_w = None, None, None
     x_dot, w_dot = _split(wanted, grads, len(x))
     if w_dot is not None:  # the derivative along w is the value with other weights
-        by_G = torch.ops.clebsch.product_basis(key, x, w_dot, *atoms) if needs_G else None
-        if needs[0]:
-            by_x = torch.ops.clebsch.product_basis_backward(key, "x", G, x, w_dot, *atoms)
-    if any(dot is not None for dot in x_dot):
+        by_G = product_basis(key, x, w_dot, *atoms) if needs_G else None
+        by_x = product_basis_backward(key, "x", G, x, w_dot, *atoms) if needs_x else None
+    if x_dot is not None and any(dot is not None for dot in x_dot):
         x_dot = [torch.zeros_like(a) if dot is None else dot for a, dot in zip(x, x_dot, strict=True)]
         if needs_G:
-            found = torch.ops.clebsch.product_basis_tangent(key, x, x_dot, w, *atoms)
+            found = product_basis_tangent(key, x, x_dot, w, *atoms)
             by_G = found if by_G is None else by_G + found
-        again = _wanted(*needs)
+        again = _wanted(needed[1], needed[2])
         if again:
-            found = torch.ops.clebsch.product_basis_backward_tangent(key, again, G, x, x_dot, w, *atoms)
+            found = product_basis_backward_tangent(key, again, G, x, x_dot, w, *atoms)
             slope, by_w = _split(again, found, len(x))
-            by_x = [b if a is None else a + b for a, b in zip(by_x, slope, strict=True)] if needs[0] else by_x
-    return (None, None, by_G, by_x, by_w, None, None)
+            by_x = slope if by_x is None or slope is None else [a + b for a, b in zip(by_x, slope, strict=True)]
+    return [by_G, by_x, by_w, None, None]
 
 
-def _backward_of_tangent(ctx: Any, upstream: Tensor | None) -> tuple:
-    (key,), (x, x_dot, w, *atoms) = ctx.texts, _restore(ctx)
-    shape = (_polynomials(key).outputs, *x[0].shape[1:])
-    found = _differentiate_reference(key, x[0].new_zeros(shape), (x, x_dot, w, atoms), [upstream], "B")
-    return (None, found[0], found[1], found[2], None, None)
+def _backward_of_tangent(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key,), (x, x_dot, w, *atoms) = texts, arguments
+    G = x[0].new_zeros(_polynomials(key).outputs, *x[0].shape[1:])
+    found = _differentiate_reference(key, G, (x, x_dot, w, atoms), grads, "B")
+    return [*found[:3], None, None]
 
 
-def _backward_of_backward_tangent(ctx: Any, grads: list[Tensor | None]) -> tuple:
-    (key, wanted), (G, x, x_dot, w, *atoms) = ctx.texts, _restore(ctx)
+def _backward_of_backward_tangent(texts: tuple, arguments: list, grads: list, needed: list) -> list:
+    (key, wanted), (G, x, x_dot, w, *atoms) = texts, arguments
     found = _differentiate_reference(key, G, (x, x_dot, w, atoms), grads, wanted)
-    return (None, None, found[3], found[0], found[1], found[2], None, None)
+    return [found[3], *found[:3], None, None]
 
 
 def _differentiate_reference(
@@ -227,15 +197,28 @@ def _leaf(tensor: Tensor) -> Tensor:
     return tensor if tensor.requires_grad else tensor.detach().requires_grad_()
 
 
-for _name, _call, _fake, _backwards in (
-    ("product_basis", _value, _fake_value, _backward_of_value),
-    ("product_basis_tangent", _tangent, _fake_value, _backward_of_tangent),
-    ("product_basis_backward", _backward, _fake_gradients, _backward_of_backward),
-    ("product_basis_backward_tangent", _backward_tangent, _fake_gradients, _backward_of_backward_tangent),
-):
-    _library.impl(_name, _call, "CPU")
-    torch.library.register_fake(f"clebsch::{_name}", _fake, lib=_library)
-    torch.library.register_autograd(f"clebsch::{_name}", _backwards, setup_context=_save, lib=_library)
+product_basis = register(
+    f"product_basis(str key, Tensor[] x, Tensor w, {_ATOMS}) -> Tensor", _value, _fake_value, _backward_of_value
+)
+product_basis_tangent = register(
+    f"product_basis_tangent(str key, Tensor[] x, Tensor[] x_dot, Tensor w, {_ATOMS}) -> Tensor",
+    _tangent,
+    _fake_value,
+    _backward_of_tangent,
+)
+product_basis_backward = register(
+    f"product_basis_backward(str key, str wanted, Tensor G, Tensor[] x, Tensor w, {_ATOMS}) -> Tensor[]",
+    _backward,
+    _fake_gradients,
+    _backward_of_backward,
+)
+product_basis_backward_tangent = register(
+    "product_basis_backward_tangent(str key, str wanted, Tensor G, Tensor[] x, Tensor[] x_dot, Tensor w, "
+    f"{_ATOMS}) -> Tensor[]",
+    _backward_tangent,
+    _fake_gradients,
+    _backward_of_backward_tangent,
+)
 
 
 class ProductBasis(nn.Module):
@@ -258,7 +241,7 @@ class ProductBasis(nn.Module):
             return factors[0].new_zeros(sum(i.dim for i in self.descriptor.output), *factors[0].shape[1:])
         packed = weights[0] if len(weights) == 1 else torch.cat(list(weights), dim=1)
         groups = group_by_element(species, packed.shape[0])
-        return torch.ops.clebsch.product_basis(self.key, list(factors), packed, *groups)
+        return product_basis(self.key, list(factors), packed, *groups)
 
     def uncontracted(self, factors: Sequence[Tensor]) -> list[Tensor]:
         """The basis before the weights, as the reference backend computes it."""
