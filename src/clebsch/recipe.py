@@ -145,7 +145,15 @@ class LeastSquaresFit(LeastSquaresConfig):
 
 # One key tells the choices of a section apart; it is read first, so that an error speaks of one choice only.
 _DATA: dict[str, type[StrictConfig]] = {"dataset": DatasetSource, "files": FileSource}
-_MODELS: dict[str, type[StrictConfig]] = {name: _preset_model(name, function) for name, function in PRESETS.items()}
+
+
+def preset_config(name: str) -> type[PresetModel]:
+    """The strict configuration of a preset, its fields the arguments of the function."""
+    return _PRESET_MODELS[name]
+
+
+_PRESET_MODELS = {name: _preset_model(name, function) for name, function in PRESETS.items()}
+_MODELS: dict[str, type[StrictConfig]] = dict(_PRESET_MODELS)
 _FITS: dict[str, type[StrictConfig]] = {"gradient": GradientFit, "least_squares": LeastSquaresFit}
 
 if TYPE_CHECKING:

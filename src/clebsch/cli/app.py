@@ -107,6 +107,35 @@ def info(
 
 
 @app.command()
+def bench(  # noqa: PLR0913
+    model: Annotated[str, typer.Option(help="PRESET[:key=value,...], or a saved potential.")] = "mace",
+    task: Annotated[str, typer.Option(help="training (one step) or inference (energy and forces).")] = "inference",
+    system: Annotated[str, typer.Option(help="acac, 3bpa, water, silicon, or a file with atoms.")] = "acac",
+    atoms: Annotated[int, typer.Option(min=0, help="Size of water and silicon; 0 for 648 and 1,000.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Configurations of a training step.")] = 5,
+    dtype: Annotated[str, typer.Option(help="float32 or float64; as saved, or float32, if not given.")] = "",
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    backend: Annotated[str, typer.Option(help="cpu or reference; the fastest if not given.")] = "",
+    repeats: Annotated[int, typer.Option(help="Timed calls.")] = 10,
+    keep_memory: Annotated[bool, typer.Option(help="Let the allocator keep freed memory, as training does.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
+) -> None:
+    """Measure time, memory and operations of a model on this machine."""
+    from clebsch.bench import BenchConfig, potential_of, run_bench
+    from clebsch.cli.show import show_bench
+    from clebsch.config import parse_config
+    from clebsch.memory import keep_freed_memory
+
+    if keep_memory:
+        keep_freed_memory()
+    given = {"task": task, "system": system, "batch_size": batch_size, "threads": threads, "repeats": repeats}
+    config = parse_config(BenchConfig, {**given, "num_atoms": atoms or None}, "The command line")
+    make = potential_of(model, _torch_dtype(dtype), backend or None)
+    show_bench(run_bench(make, config, name=model, profile=profile), as_json=json)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from clebsch.bench import BenchResult
     from clebsch.evaluate import Accuracy, Description
     from clebsch.run import RunResult
 
@@ -50,6 +51,38 @@ def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False
     console().print(_accuracy_table(accuracies))
     if any(accuracy.force_rmse_meV_A_of_element for accuracy in accuracies.values()):
         console().print(_element_table(accuracies))
+
+
+def show_bench(result: BenchResult, *, as_json: bool = False) -> None:
+    """Print what a benchmark found, as a table or JSON."""
+    if as_json:
+        text = json.dumps(result.as_json(), indent=2, allow_nan=False)
+        console().print(text, soft_wrap=True, highlight=False, markup=False)
+        return
+    config = result.config
+    title = f"{result.model}, {config.task} on {config.system}: {result.atoms} atoms, {result.edges} edges"
+    table = _table(title, f"{result.dtype}, {result.backend}, threads: {config.threads}", "value")
+    rows = {
+        "median time, ms": result.median_ms,
+        "time per atom, µs": result.us_per_atom,
+        "atoms · steps / s": result.atom_steps_per_s,
+        "step through the ASE calculator, ms": result.md_step_ms,
+        "first call, s": result.first_s,
+        "peak memory of all calls, MB": result.peak_mb,
+        "estimated operations, Gflop": result.gflop,
+        "rate, Gflop/s": result.gflops,
+        "matrix product here, Gflop/s": result.sgemm_gflops,
+        "fraction of it": result.sgemm_fraction,
+        "parameters": result.num_parameters,
+    }
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(
+                name, f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if value < 1e3 else f"{value:,.0f}"
+            )
+    console().print(table)
+    if result.profile is not None:
+        console().print(result.profile, soft_wrap=True, highlight=False, markup=False)
 
 
 def _accuracy_table(accuracies: Mapping[str, Accuracy]) -> Table:

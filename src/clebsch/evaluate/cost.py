@@ -32,6 +32,8 @@ class Cost:
 def shared_cost(edges: EdgeEmbedding, config: MultiACEConfig) -> Cost:
     """Cost of harmonics (recursion), radial basis and booster."""
     harmonics = 6 * (config.l_max + 1) ** 2
+    if config.spline_intervals is not None:
+        return Cost(harmonics + 20, 0)
     basis = 6 * config.radial_basis.num
     return Cost(harmonics + basis + (_booster(edges.booster) if edges.booster is not None else 0), 0)
 
@@ -47,7 +49,9 @@ def layer_cost(layer: Layer, config: MultiACEConfig) -> Cost:
     if layer.readout.mlp is not None:
         atoms += _mlp(layer.readout.mlp)
     edges = convolution_flops(convolution_of(layer), channels, features=layer.atomic_basis.layer.node_features)
-    if layer.atomic_basis.radial is not None:
+    if config.spline_intervals is not None:
+        edges += 8 * len(convolution_of(layer).paths) * channels  # four control points per weight
+    elif layer.atomic_basis.radial is not None:
         edges += _radial(layer.atomic_basis.radial)
     return Cost(edges, atoms)
 

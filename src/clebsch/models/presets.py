@@ -9,6 +9,8 @@ from clebsch.errors import ConfigError
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.o3 import Irreps
 
+SPLINE_INTERVALS = 128  # below the network's own error from here on, see docs/performance.md
+
 
 def linear_ace(
     *,
@@ -18,6 +20,7 @@ def linear_ace(
     l_max: int = 3,
     correlation: int = 3,
     num_radial: int = 8,
+    spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
     """Linear ACE (Drautz, Phys. Rev. B 99, 014104), its channels random mixtures of radial functions and elements.
 
@@ -31,6 +34,7 @@ def linear_ace(
         l_max: highest degree.
         correlation: highest number of factors; the body order is one more.
         num_radial: radial functions.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
     """
     layer = LayerConfig(
         hidden_irreps="0e",
@@ -49,6 +53,7 @@ def linear_ace(
         num_channels=num_channels,
         neighbor_normalization="sqrt",
         radial_basis=basis,
+        spline_intervals=spline_intervals,
         layers=(layer,),
     )
 
@@ -62,6 +67,7 @@ def nequip(
     num_layers: int = 5,
     num_radial: int = 8,
     parity: bool = True,
+    spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
     """NequIP (Batzner et al., arXiv 2101.03164): gated equivariant convolutions, energy read off the last layer.
 
@@ -75,6 +81,7 @@ def nequip(
         num_layers: convolutions.
         num_radial: Bessel functions.
         parity: whether features of both parities are kept.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
     """
     hidden = _both_parities(l_max) if parity else str(Irreps.spherical_harmonics(l_max))
     first = LayerConfig(
@@ -89,6 +96,7 @@ def nequip(
         num_channels=num_channels,
         neighbor_normalization="sqrt",
         radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=6)),
+        spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
 
@@ -102,6 +110,7 @@ def botnet(
     num_layers: int = 5,
     num_radial: int = 8,
     parity: bool = True,
+    spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
     """BOTNet (Batatia et al., arXiv 2205.06643): body-ordered, linear but for the last readout.
 
@@ -113,6 +122,7 @@ def botnet(
         num_layers: convolutions; layer t raises the body order by one.
         num_radial: Bessel functions.
         parity: whether features of both parities are kept.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
     """
     hidden = _both_parities(l_max) if parity else str(Irreps.spherical_harmonics(l_max))
     first = LayerConfig(hidden_irreps=hidden, element_message=True)
@@ -124,6 +134,7 @@ def botnet(
         l_max=l_max,
         num_channels=num_channels,
         radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=6)),
+        spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
 
@@ -138,6 +149,7 @@ def mace(
     num_layers: int = 2,
     correlation: int = 3,
     num_radial: int = 8,
+    spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
     """MACE (Batatia et al., arXiv 2206.07697): product basis of equal factors in every layer.
 
@@ -150,6 +162,7 @@ def mace(
         num_layers: layers; the last passes on scalars only.
         correlation: factors of the product basis.
         num_radial: Bessel functions.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
     """
     first = LayerConfig(
         hidden_irreps=str(Irreps.spherical_harmonics(L_max)), element_message=True, correlation=correlation
@@ -162,6 +175,7 @@ def mace(
         l_max=l_max,
         num_channels=num_channels,
         radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=5)),
+        spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
 
@@ -177,6 +191,7 @@ def pace(  # noqa: PLR0913 - every argument is a size of the config
     correlation: int = 3,
     num_radial: int = 4,
     boost_level: int = 1,
+    spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
     """PACE (Xu et al., TMLR 2024, arXiv 2411.04219): boosted edges and a product basis of different factors.
 
@@ -190,6 +205,7 @@ def pace(  # noqa: PLR0913 - every argument is a size of the config
         correlation: factors of the product basis.
         num_radial: Bessel functions.
         boost_level: how often edge features are coupled with the harmonics again.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
     """
     first = LayerConfig(
         hidden_irreps=str(Irreps.spherical_harmonics(L_max)),
@@ -211,6 +227,7 @@ def pace(  # noqa: PLR0913 - every argument is a size of the config
         num_channels=num_channels,
         radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=5)),
         booster=BoosterConfig(level=boost_level),
+        spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
 

@@ -224,7 +224,8 @@ def _step(state: TrainingState, graphs: Sequence[Graph], config: LossConfig, max
     value = total.detach().to("cpu", non_blocking=True)
     copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
+    # Only for the weights: second derivatives by the positions would cost as much again.
+    total.backward(inputs=[parameter for group in optimizer.param_groups for parameter in group["params"]])
     if copied is not None:
         copied.synchronize()
     if not torch.isfinite(value):
