@@ -38,7 +38,7 @@ class SplineGrid(nn.Module):
         super().__init__()
         self.intervals, self.spacing = intervals, r_max / intervals
         nodes = np.arange(intervals - 1) * self.spacing
-        nodes[0] = 1e-4 * self.spacing  # radial functions like sin(r) / r are taken near, not at zero
+        nodes[0] = 1e-6 * self.spacing  # radial functions like sin(r) / r are taken near, not at zero
         for name, values in (("nodes", nodes), ("interpolation", interpolation(intervals)), ("pieces", PIECES)):
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 

@@ -139,7 +139,7 @@ def botnet(
     )
 
 
-def mace(
+def mace(  # noqa: PLR0913 - every argument is a size of the config
     *,
     elements: Sequence[str],
     r_max: float = 5.0,

@@ -1,0 +1,62 @@
+"""Radial weights as splines."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from clebsch.basis import SplineGrid
+from clebsch.errors import ConfigError
+
+
+def bump(r: torch.Tensor) -> torch.Tensor:
+    """Vanishes at 5 Å with two derivatives."""
+    return (1 - r / 5) ** 3 * torch.cos(2 * r)
+
+
+def spline(grid: SplineGrid, r: torch.Tensor) -> torch.Tensor:
+    points = grid.control_points(bump(grid.nodes)[:, None])[:, 0]
+    index, basis = grid.locate(r)
+    return (points[index[:, None] + torch.arange(4)] * basis).sum(1)
+
+
+def error(intervals: int) -> float:
+    r = torch.linspace(0.01, 4.999, 2000, dtype=torch.float64)
+    return float((spline(SplineGrid(intervals, 5.0, torch.float64), r) - bump(r)).abs().max())
+
+
+def test_fourth_order():
+    errors = [error(intervals) for intervals in (64, 128, 256)]
+    for coarse, fine in pairwise(errors):
+        assert 12 < coarse / fine < 24
+
+
+def test_interpolates_its_nodes():
+    grid = SplineGrid(32, 5.0, torch.float64)
+    torch.testing.assert_close(spline(grid, grid.nodes[1:]), bump(grid.nodes[1:]))
+
+
+def test_vanishes_at_the_cutoff_with_two_derivatives():
+    grid = SplineGrid(32, 5.0, torch.float64)
+    r = torch.tensor([5.0 - 1e-9], dtype=torch.float64, requires_grad=True)
+    value = spline(grid, r)
+    (slope,) = torch.autograd.grad(value.sum(), r, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), r)
+    assert abs(value.item()) < 1e-16 and abs(slope.item()) < 1e-15 and abs(curvature.item()) < 1e-7
+
+
+def test_smooth_where_intervals_meet():
+    grid = SplineGrid(20, 5.0, torch.float64)
+    sides = torch.tensor([1.0 - 1e-10, 1.0 + 1e-10], dtype=torch.float64, requires_grad=True)
+    value = spline(grid, sides)
+    (slope,) = torch.autograd.grad(value.sum(), sides, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), sides)
+    for pair, tolerance in ((value, 1e-9), (slope, 1e-8), (curvature, 1e-6)):
+        assert abs((pair[0] - pair[1]).item()) < tolerance
+
+
+def test_too_few_intervals():
+    with pytest.raises(ConfigError, match="spline_intervals: expected at least 8, got 4"):
+        SplineGrid(4, 5.0, torch.float64)
