@@ -47,6 +47,13 @@ def test_vanishes_at_the_cutoff_with_two_derivatives():
     assert abs(value.item()) < 1e-16 and abs(slope.item()) < 1e-15 and abs(curvature.item()) < 1e-7
 
 
+def test_longer_edges_weigh_nothing():
+    r = torch.tensor([5.0, 5.001, 7.3], dtype=torch.float64, requires_grad=True)
+    value = spline(SplineGrid(32, 5.0, torch.float64), r)
+    (slope,) = torch.autograd.grad(value.sum(), r)
+    assert float(value.detach().abs().max()) < 1e-15 and float(slope.abs().max()) < 1e-15
+
+
 def test_smooth_where_intervals_meet():
     grid = SplineGrid(20, 5.0, torch.float64)
     sides = torch.tensor([1.0 - 1e-10, 1.0 + 1e-10], dtype=torch.float64, requires_grad=True)

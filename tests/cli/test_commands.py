@@ -64,12 +64,27 @@ def test_help_is_instant():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "evaluate", "info", "schema", "demo",
+        "train", "evaluate", "info", "bench", "schema", "demo",
     ]  # fmt: skip
     expected = {
         "train": set(),
         "evaluate": {"--json", "--energy-key", "--forces-key", "--stress-key", "--dtype", "--device", "--batch-size"},
         "info": set(),
+        "bench": {
+            "--model",
+            "--task",
+            "--system",
+            "--atoms",
+            "--batch-size",
+            "--dtype",
+            "--threads",
+            "--backend",
+            "--repeats",
+            "--keep-memory",
+            "--no-keep-memory",
+            "--json",
+            "--profile",
+        },
         "schema": set(),
         "demo": {"--output"},
     }

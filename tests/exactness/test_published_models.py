@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from clebsch.data import build_graph, collate
 from clebsch.interop import PublishedFrame, PublishedModel, compare
 from clebsch.models import Potential, mace, pace
 from clebsch.models.serialization import load_potential, save_potential
@@ -43,6 +44,19 @@ def test_agrees_with_the_published_code(name, index, published, make):
     assert difference.layers <= TOLERANCE
     assert (difference.stress is not None) == (index == 2)
     assert difference.stress is None or difference.stress <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_splines_of_published_models(name, published, make):
+    """Bounds of docs/performance.md; the random weights of these fixtures make forces of up to 58 eV/Å."""
+    exact = make(name)
+    spline = exact.with_splines()
+    for frame in published(name).frames:
+        batch = collate([build_graph(frame.configuration, exact.elements, exact.r_max)])
+        expected, found = exact(batch), spline(batch)
+        largest = max(10.0, float(expected.forces.abs().max()))
+        assert float(((found.energy - expected.energy) / batch.num_atoms).abs().max()) < 1e-6
+        assert float((found.forces - expected.forces).abs().max()) < 1e-5 * largest / 10
 
 
 def test_pace_follows_the_version_of_e3nn_that_its_weights_are_run_with(published, make):
@@ -126,7 +140,7 @@ def test_couplings_of_equal_factors_become_the_independent_ones(published, make)
 
 def test_presets_are_the_published_architectures(make):
     """The configurations that the readers find are those of the presets."""
-    sizes = {"elements": ("H", "C", "O"), "r_max": 5.0, "l_max": 3, "L_max": 2}
+    sizes = {"elements": ("H", "C", "O"), "r_max": 5.0, "l_max": 3, "L_max": 2, "spline_intervals": None}
     expected = mace(**sizes, num_channels=6).model_copy(update={"avg_num_neighbors": 2.37})
     assert make("mace_first").config.model == expected
     expected = pace(**sizes, num_channels=8).model_copy(update={"avg_num_neighbors": 2.71})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -98,7 +99,7 @@ class EdgeBooster(nn.Module):
         stream = self.radial(basis).unflatten(-1, (-1, self.width)) * place(self._pair_features()).unsqueeze(-2)
         streams = [stream]
         for radial, pair in zip(self.level_radials, self.level_pairs, strict=True):
-            weights = (radial(basis) + place(pair.of_all_pairs())).unflatten(-1, (-1, self.width))
+            weights = (radial(basis) + place(cast(PairMLP, pair).of_all_pairs())).unflatten(-1, (-1, self.width))
             stream = torch.einsum("pl,...pk->...lk", self.coupling, weights * stream.index_select(-2, self.left))
             streams.append(stream)
         return torch.cat(streams, dim=-1)

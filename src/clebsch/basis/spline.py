@@ -49,7 +49,7 @@ class SplineGrid(nn.Module):
 
     def locate(self, r: Float[Tensor, " edges"]) -> tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]]:
         """Distances in Å to the first of four control points and the values b of their B-splines."""
-        scaled = r / self.spacing
+        scaled = (r / self.spacing).clamp(max=self.intervals)  # longer edges, of lists with a skin, weigh nothing
         index = scaled.detach().floor().clamp(0, self.intervals - 1)
         u = scaled - index
         square = u * u

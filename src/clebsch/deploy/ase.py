@@ -42,6 +42,7 @@ class Calculator(AseCalculator):
         backend: str | None = None,
     ) -> None:
         super().__init__()
+        self._species: torch.Tensor | None = None
         if isinstance(potential, Potential):
             self.potential = _twin(potential, dtype, device, backend)
         else:
@@ -65,7 +66,11 @@ class Calculator(AseCalculator):
             )
         configuration = Configuration.from_atoms(atoms, origin="ASE atoms")
         graph = build_graph(configuration, self.potential.elements, self.potential.r_max)
-        prediction = self.potential(collate([graph]).to(self.potential.device), forces=True, stress=periodic)
+        batch = collate([graph]).to(self.potential.device)
+        if self._species is not None and torch.equal(batch.species, self._species):
+            batch.species = self._species  # one tensor for all steps: what depends on the elements alone is found once
+        self._species = batch.species
+        prediction = self.potential(batch, forces=True, stress=periodic)
         energy = float(prediction.energy[0])
         self.results = {
             "energy": energy,

@@ -231,10 +231,12 @@ class AtomicBasis(nn.Module):
                     self._kept = (state, self._control_points(edges))
             table = self._kept[1]
         if self.by_pair:
+            assert self.spline is not None
             index = edges.pairs * self.spline.rows + index
         return RadialTable(table, index, basis)
 
     def _control_points(self, edges: Edges) -> Float[Tensor, "rows paths channels"]:
+        assert self.spline is not None
         functions, factors = edges.radial(), []
         if functions.boosted is not None:
             factors.append(functions.boosted.index_select(2, self.degrees).flatten(2))

@@ -36,7 +36,7 @@ def register(
     """
     name = schema.split("(")[0]
     _library.define(schema)
-    packet = None
+    packet = getattr(torch.ops.clebsch, name).default
 
     class Function(torch.autograd.Function):
         @staticmethod
@@ -72,7 +72,6 @@ def register(
     _library.impl(name, kernel, "CPU")
     _library.impl(name, call, "Autograd")
     torch.library.register_fake(f"clebsch::{name}", fake, lib=_library)
-    packet = getattr(torch.ops.clebsch, name).default
 
     def operator(*arguments: Any) -> Any:
         return packet(*arguments) if torch.compiler.is_compiling() else call(*arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,10 @@ def doubling(name: str) -> str:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("CLEBSCH_CACHE", str(tmp_path))
     compiler.cache_directory.cache_clear()
-    yield tmp_path / "kernels"  # type: ignore[misc]
+    yield tmp_path / "kernels"
     compiler.cache_directory.cache_clear()
 
 

@@ -179,7 +179,7 @@ def _differentiate_reference(
         species[order] = torch.repeat_interleave(torch.arange(len(start) - 1), start.diff())
         B = reference(x, w.split(sizes, dim=1), species)
         slopes = torch.autograd.grad(B, x, G, create_graph=True, materialize_grads=True)
-        form = sum((slope * dot).sum() for slope, dot in zip(slopes, x_dot, strict=True))
+        form = torch.stack([(slope * dot).sum() for slope, dot in zip(slopes, x_dot, strict=True)]).sum()
         sources = [G] if wanted == "B" else [*(x if "x" in wanted else []), *([w] if "w" in wanted else [])]
         outputs = torch.autograd.grad(form, sources, create_graph=True, materialize_grads=True)
         parts = [(o * u).sum() for o, u in zip(outputs, grads, strict=True) if u is not None]
