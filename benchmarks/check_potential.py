@@ -13,7 +13,7 @@ import argparse
 import torch
 
 from clebsch.data import read_configurations
-from clebsch.demo.dynamics import run_nve
+from clebsch.extrapolation.dynamics import run_nve
 from clebsch.models.serialization import load_potential
 from clebsch.testing import run_contract
 

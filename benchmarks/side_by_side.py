@@ -4,11 +4,13 @@
     python benchmarks/side_by_side.py pace --peer-python PEER/bin/python --source AIRS/OpenMol/PACE/model --data DATA
     python benchmarks/side_by_side.py botnet --peer-python PEER/bin/python --source botnet --data DATA
     python benchmarks/side_by_side.py nequip --peer-python PEER/bin/python --data DATA
+    python benchmarks/side_by_side.py symmetrix --peer-python PEER/bin/python --source SYMMETRIX --systems water
 
 ``PEER`` is an environment with the other code (mace-torch pins an e3nn of its own; pace and botnet need that e3nn, the
-authors' sources at ``--source``). Both codes run in processes of their own, in turn, round by round, so that a drift of
-the machine's speed hits both; medians over all rounds are printed, and their ratio. Systems: ``acac`` and ``3bpa``,
-batches of five of the training set in ``--data``; ``water``, 648 atoms, energy and forces.
+authors' sources at ``--source``; symmetrix needs mace-torch and the folder that holds its compiled package, and is
+timed in float64, its only precision without Kokkos). Both codes run in processes of their own, in turn, round by round,
+so that a drift of the machine's speed hits both; medians over all rounds are printed, and their ratio. Systems:
+``acac`` and ``3bpa``, batches of five of the training set in ``--data``; ``water``, 648 atoms, energy and forces.
 """
 
 from __future__ import annotations
@@ -29,17 +31,18 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 FILES = {"acac": "dataset_acac/train_300K.xyz", "3bpa": "dataset_3BPA/train_300K.xyz"}
-PEERS = ("mace", "nequip", "pace", "botnet")
+PEERS = ("mace", "nequip", "pace", "botnet", "symmetrix")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("--peer-python", required=True, help="python of an environment with the other code")
-    parser.add_argument("--source", default="", help="folder of the authors' sources, for pace and botnet")
+    parser.add_argument("--source", default="", help="folder of the sources, for pace, botnet and symmetrix")
     parser.add_argument("--data", default=os.environ.get("CLEBSCH_DATA"), help="folder that holds dataset_acac")
     parser.add_argument("--channels", type=int, help="channels; those of the publication if not given")
     parser.add_argument("--L", type=int, default=1, help="highest degree of MACE's messages")
+    parser.add_argument("--parity", action="store_true", help="NequIP with features of both parities")
     parser.add_argument("--systems", nargs="+", default=["acac", "3bpa"], choices=[*FILES, "water"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--spline-intervals", type=int, default=128, help="of clebsch's radial weights; 0 for none")
@@ -62,7 +65,7 @@ def main() -> None:
     memory = "allocator tuned" if arguments.keep_memory else "allocator as it is"
     print(f"{' '.join(sys.argv[1:])}\n{processor()}, {arguments.dtype}, threads: {arguments.threads}, {memory}")
     print("versions", {code: rounds[0][code].pop("versions") for code in pythons})
-    for name in rounds[0]["clebsch"]:
+    for name in (name for name in rounds[0]["clebsch"] if name in rounds[0][arguments.peer]):
         times = {code: [t for r in rounds for t in r[code][name]] for code in pythons}
         ours, theirs = (statistics.median(times[code]) for code in pythons)
         shown = f"clebsch {1e3 * ours:9.2f} ms, {arguments.peer} {1e3 * theirs:9.1f} ms"

@@ -29,6 +29,9 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
         for part in (graphs, graphs[:1])
     )
 
+    for inputs in (batch, single) if arguments.compiled else ():
+        inputs["positions"].requires_grad_(True)  # torch.compile cannot turn it on in the middle of a graph
+
     def energy_forces() -> tuple[Any, Any]:
         output = model(batch, training=True)
         return output["energy"], output["forces"]
@@ -42,7 +45,7 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
 def build(arguments: Any, num_elements: int, numbers: list[int]) -> Any:
     channels = arguments.channels or 128
     hidden = "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(arguments.L + 1))
-    return modules.MACE(
+    return modules.ScaleShiftMACE(
         r_max=5.0,
         num_bessel=8,
         num_polynomial_cutoff=5,
@@ -58,6 +61,8 @@ def build(arguments: Any, num_elements: int, numbers: list[int]) -> Any:
         atomic_numbers=numbers,
         correlation=3,
         gate=torch.nn.functional.silu,
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""nequip: 4 layers, l <= 2, 64 features, one parity."""
+"""nequip: 4 layers, l <= 2, 64 features, of one parity or both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
         compile_mode="compile" if arguments.compiled else "eager",
         num_layers=4,
         l_max=2,
-        parity=False,
+        parity=arguments.parity,
         num_features=arguments.channels or 64,
         radial_mlp_depth=2,
         radial_mlp_width=64,

@@ -34,7 +34,7 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
 
 def architecture(arguments: Any, elements: tuple[str, ...]) -> Any:
     splines = {"elements": elements, "spline_intervals": arguments.spline_intervals or None}
-    if arguments.peer == "mace":
+    if arguments.peer in ("mace", "symmetrix"):
         config = mace(num_channels=arguments.channels or 128, L_max=arguments.L, num_radial=8, r_max=5.0, **splines)
     elif arguments.peer == "pace":
         config = pace(num_channels=arguments.channels or 256, L_max=2, num_radial=4, r_max=5.0, **splines)
@@ -42,7 +42,7 @@ def architecture(arguments: Any, elements: tuple[str, ...]) -> Any:
         config = botnet(num_channels=arguments.channels or 80, l_max=3, num_layers=5, r_max=5.0, **splines)
     else:
         channels = arguments.channels or 64
-        config = nequip(num_channels=channels, l_max=2, num_layers=4, parity=False, r_max=5.0, **splines)
+        config = nequip(num_channels=channels, l_max=2, num_layers=4, parity=arguments.parity, r_max=5.0, **splines)
     return config.model_copy(update={"avg_num_neighbors": 12.0})
 
 

@@ -52,17 +52,17 @@ def test_systems_are_the_same_every_time_and_frames_differ():
     assert not np.array_equal(first[0].positions, first[1].positions)
 
 
-@pytest.mark.parametrize("task", ["inference", "training"])
+@pytest.mark.parametrize("task", ["inference", "train"])
 def test_figures_hang_together(task: str):
     config = BenchConfig(task=task, system="acac", batch_size=2, repeats=2, warmup=1)  # type: ignore[arg-type]
     before = torch.get_num_threads()
     result = run_bench(potential_of(MODEL, torch.float64, "reference"), config, name=MODEL, profile=True)
     assert torch.get_num_threads() == before
-    assert result.atoms == (30 if task == "training" else 15) and result.backend == "reference"
+    assert result.atoms == (30 if task == "train" else 15) and result.backend == "reference"
     assert result.us_per_atom == pytest.approx(1e3 * result.median_ms / result.atoms)
     assert result.atom_steps_per_s == pytest.approx(1e6 / result.us_per_atom)
     assert result.gflops == pytest.approx(result.gflop / result.median_ms * 1e3) and result.sgemm_gflops > 0
-    assert (result.md_step_ms is None) == (task == "training")
+    assert (result.md_step_ms is None) == (task == "train")
     assert result.profile is not None and "aten::" in result.profile
 
 

@@ -29,7 +29,7 @@ from clebsch.train.optimizers import build_optimizer
 from clebsch.version import __version__
 
 # Operations per forward pass: a derivative costs about twice what it is taken of, in training once more.
-PASSES = {"inference": 3, "training": 9}
+PASSES = {"inference": 3, "train": 9}
 
 
 class BenchConfig(StrictConfig):
@@ -45,7 +45,7 @@ class BenchConfig(StrictConfig):
         warmup: calls before; kernels are compiled in the first.
     """
 
-    task: Literal["training", "inference"] = "inference"
+    task: Literal["train", "inference"] = "inference"
     system: str = "acac"
     num_atoms: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=5, ge=1)
@@ -105,7 +105,7 @@ def run_bench(
         profile: whether to find where the time goes, too.
     """
     with _threads(config.threads):
-        count = config.batch_size if config.task == "training" else 1
+        count = config.batch_size if config.task == "train" else 1
         configurations = build_system(config.system, config.num_atoms, count)
         symbols = sorted({symbol for configuration in configurations for symbol in configuration.symbols})
         potential = make_potential(symbols)
@@ -113,7 +113,7 @@ def run_bench(
         batch = collate(graphs)
         rate = _matrix_rate(potential.dtype)
         before = _peak_bytes()
-        call = training_step(potential, batch) if config.task == "training" else lambda: potential(batch)
+        call = training_step(potential, batch) if config.task == "train" else lambda: potential(batch)
         first = _seconds(call)
         median = _median(call, config)
         peak = _peak_bytes() - before

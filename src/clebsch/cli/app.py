@@ -109,7 +109,7 @@ def info(
 @app.command()
 def bench(  # noqa: PLR0913
     model: Annotated[str, typer.Option(help="PRESET[:key=value,...], or a saved potential.")] = "mace",
-    task: Annotated[str, typer.Option(help="training (one step) or inference (energy and forces).")] = "inference",
+    task: Annotated[str, typer.Option(help="train (one step) or inference (energy and forces).")] = "inference",
     system: Annotated[str, typer.Option(help="acac, 3bpa, water, silicon, or a file with atoms.")] = "acac",
     atoms: Annotated[int, typer.Option(min=0, help="Size of water and silicon; 0 for 648 and 1,000.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Configurations of a training step.")] = 5,
@@ -133,6 +133,24 @@ def bench(  # noqa: PLR0913
     config = parse_config(BenchConfig, {**given, "num_atoms": atoms or None}, "The command line")
     make = potential_of(model, _torch_dtype(dtype), backend or None)
     show_bench(run_bench(make, config, name=model, profile=profile), as_json=json)
+
+
+@app.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="acac, 3bpa, ethanol, lips, or rmd17/MOLECULE.")],
+    potentials: Annotated[list[Path], typer.Argument(metavar="POTENTIAL...", help="Saved potentials.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("benchmark"),
+    data: Annotated[Optional[Path], typer.Option(help="Folder of the data sets; $CLEBSCH_DATA if not given.")] = None,  # noqa: UP045
+    picoseconds: Annotated[float, typer.Option(min=0, help="Length of every dynamics; 0 for none.")] = 2.0,
+) -> None:
+    """Judge potentials on a public benchmark: splits, scans, two atoms, body order, dynamics."""
+    from clebsch.cli.show import console
+    from clebsch.extrapolation import run_benchmark
+
+    out = console()
+    result = run_benchmark(name, potentials, output, root=data, picoseconds=picoseconds, console=out)
+    out.print(result.markdown, highlight=False, markup=False, soft_wrap=True)
+    out.print(f"Saved {result.directory}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

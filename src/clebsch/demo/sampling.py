@@ -17,6 +17,7 @@ from ase.io import write
 from ase.md.langevin import Langevin
 
 from clebsch.errors import ClebschError
+from clebsch.extrapolation.dynamics import thermalize
 
 # The enol form C5H8O2 with its O–H···O bridge, relaxed with GFN2-xTB; Å.
 SYMBOLS = "CCCCCOOHHHHHHHH"
@@ -131,12 +132,6 @@ def isolated_atoms() -> list[Atoms]:
         atom.calc = gfn2_xtb()
         atoms.append(_labelled(atom))
     return atoms
-
-
-def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Draw momenta from Maxwell and Boltzmann's distribution at ``temperature`` (K)."""
-    width = np.sqrt(atoms.get_masses() * units.kB * temperature)
-    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * width[:, None])
 
 
 def _labelled(atoms: Atoms) -> Atoms:

@@ -12,7 +12,7 @@ import numpy as np
 from clebsch.data.configuration import Configuration
 from clebsch.data.datasets.download import download as download_file
 from clebsch.data.labels import LabelKeys
-from clebsch.data.reading import OPENERS, read_configurations, read_isolated_atoms
+from clebsch.data.reading import OPENERS, read_configurations, read_frames, read_isolated_atoms
 from clebsch.errors import DataError, did_you_mean
 
 ROOT_VARIABLE = "CLEBSCH_DATA"
@@ -179,3 +179,20 @@ def without(configurations: list[Configuration], others: list[Configuration]) ->
 def _fingerprint(configuration: Configuration) -> bytes:
     # Adding zero turns -0.0 into 0.0, which has other bytes.
     return configuration.numbers.tobytes() + (configuration.positions.round(6) + 0.0).tobytes()
+
+
+def find_coordinates(source: Source, stem: str, key: str, root: str | Path | None) -> np.ndarray:
+    """Return the number called ``key`` of every configuration of a set, in order: the coordinate of a scan.
+
+    Raises:
+        DataError: the file is missing, or a configuration has no such number.
+    """
+    path = find_file(source.find_folder(root), stem)
+    if path is None:
+        raise DataError(f"{source.name}: there is no file of the set '{stem}'.")
+    values = []
+    for number, atoms in read_frames(path):
+        if key not in atoms.info:
+            raise DataError(f"{path}, frame {number}: has no '{key}'; it has {', '.join(map(str, atoms.info))}.")
+        values.append(float(atoms.info[key]))
+    return np.array(values)

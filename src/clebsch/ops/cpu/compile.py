@@ -78,12 +78,18 @@ def load_kernel(key: str, num_arguments: int, emit: Callable[[str], str]) -> Com
     try:
         code = path.read_bytes()
     except OSError:
-        logger.info("compiling %s", key)
+        _announce(path.parent)
         started = time.perf_counter()
         code = compile_assembly(emit(name))
         logger.info("compiled %s in %.1f s", key, time.perf_counter() - started)
         _write(path, code)
     return CompiledKernel(name, code, num_arguments)
+
+
+@lru_cache
+def _announce(folder: Path) -> None:
+    """Say once why a first call takes long; a warning, so that it is seen where logging is not set up."""
+    logger.warning("compiling kernels for this processor: some seconds, once; they are kept in %s", folder)
 
 
 def compile_assembly(assembly: str) -> bytes:

@@ -1,0 +1,92 @@
+"""``clebsch benchmark``: potentials on one benchmark, written as JSON, Markdown and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clebsch.errors import ConfigError
+from clebsch.extrapolation.judge import Judgement, judge
+from clebsch.extrapolation.plots import plot_dimers, plot_scan
+from clebsch.extrapolation.suites import Suite, find_suite
+from clebsch.extrapolation.tables import as_markdown
+from clebsch.models.serialization import load_potential
+from clebsch.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RESULTS_NAME, TABLES_NAME = "benchmark.json", "benchmark.md"
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Numbers by potential, the tables made of them, and the folder of the files."""
+
+    numbers: dict[str, Any]
+    markdown: str
+    directory: Path
+
+
+def run_benchmark(
+    name: str,
+    paths: Sequence[str | Path],
+    directory: str | Path,
+    *,
+    root: str | Path | None = None,
+    picoseconds: float = 2.0,
+    seed: int = 0,
+    console: Console | None = None,
+) -> BenchmarkResult:
+    """Judge saved potentials on a benchmark and write benchmark.json, benchmark.md and the pictures.
+
+    Args:
+        name: of the benchmark, see ``SUITES``.
+        paths: saved potentials, each called by its file's name, or its folder's where that is potential.safetensors.
+        directory: folder of the results; made where missing.
+        root: folder of the data sets; None takes $CLEBSCH_DATA.
+        picoseconds: length of every dynamics; 0 leaves them out.
+        seed: of the velocities and the random forces.
+        console: where to say what is being done; None for silence.
+
+    Raises:
+        ConfigError: there is no such benchmark, or two potentials have one name.
+        DataError: a file is missing, or a potential does not know an element of the data.
+    """
+    suite = find_suite(name)
+    named = name_potentials(paths)
+    judgements = {}
+    for label, path in named.items():
+        if console is not None:
+            console.print(f"{name}: {label}", highlight=False, markup=False)
+        judgements[label] = judge(suite, load_potential(path), root=root, picoseconds=picoseconds, seed=seed)
+    return _write(suite, judgements, Path(directory))
+
+
+def name_potentials(paths: Sequence[str | Path]) -> dict[str, Path]:
+    """Return a name for every file; raises ConfigError where two would have the same."""
+    named: dict[str, Path] = {}
+    for path in map(Path, paths):
+        label = path.stem if path.stem != "potential" else path.resolve().parent.name
+        if label in named:
+            raise ConfigError(f"'{path}' and '{named[label]}' would both be called '{label}'. Rename one of them.")
+        named[label] = path
+    return named
+
+
+def _write(suite: Suite, judgements: dict[str, Judgement], directory: Path) -> BenchmarkResult:
+    directory.mkdir(parents=True, exist_ok=True)
+    numbers = {label: judgement.numbers for label, judgement in judgements.items()}
+    document = {"benchmark": suite.name, "clebsch": __version__, "potentials": numbers}
+    (directory / RESULTS_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    markdown = as_markdown(suite.name, numbers)
+    (directory / TABLES_NAME).write_text(markdown)
+    scans = {scan.name for judgement in judgements.values() for scan in judgement.scans}
+    for name in sorted(scans):
+        of_name = {label: scan for label, found in judgements.items() for scan in found.scans if scan.name == name}
+        plot_scan(name, of_name, directory / f"{name.replace(' ', '_')}.png")
+    plot_dimers({label: judgement.dimers for label, judgement in judgements.items()}, directory / "dimers.png")
+    return BenchmarkResult(numbers, markdown, directory)

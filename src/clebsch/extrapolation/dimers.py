@@ -1,0 +1,51 @@
+"""Energies of two atoms against their distance: a repulsive wall, and no minimum but the bond."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from ase.data import atomic_numbers
+from jaxtyping import Float
+
+from clebsch.data import Configuration, build_graph, collate
+from clebsch.extrapolation.scans import MILLI, count_minima
+from clebsch.models import Potential
+
+SHORTEST, POINTS = 0.5, 181  # Å, and the number of distances up to the cutoff
+
+
+@dataclass(frozen=True)
+class DimerCurve:
+    """Energy (eV) of a pair of atoms above the two alone, by distance (Å)."""
+
+    pair: str
+    distances: Float[np.ndarray, " points"]
+    energies: Float[np.ndarray, " points"]
+
+
+def dimer_curves(potential: Potential, shortest: float = SHORTEST) -> list[DimerCurve]:
+    """Return the curve of every pair of elements, from ``shortest`` to the cutoff."""
+    distances = np.linspace(shortest, potential.r_max, POINTS)
+    curves = []
+    for a, b in combinations_with_replacement(potential.elements, 2):
+        numbers = np.array([atomic_numbers[a], atomic_numbers[b]])
+        frames = [Configuration(numbers, np.array([[0.0, 0.0, 0.0], [0.0, 0.0, r]])) for r in distances]
+        graphs = [build_graph(frame, potential.elements, potential.r_max) for frame in frames]
+        energies = potential(collate(graphs).to(potential.device)).energy.detach().cpu().numpy()
+        curves.append(DimerCurve(a + b, distances, energies - energies[-1]))
+    return curves
+
+
+def judge_dimer(curve: DimerCurve) -> dict[str, float | int | bool]:
+    """Return the minima beyond one (the bond), and whether the wall rises all the way to the shortest distance."""
+    energies = MILLI * curve.energies
+    inside = int(np.argmin(energies)) if energies.min() < -1.0 else len(energies) - 1
+    wall = np.diff(energies[: inside + 1])
+    return {
+        "spurious_minima": max(0, count_minima(energies) - 1),
+        "repulsive": bool((wall < 1.0).all()),
+        "well_meV": float(energies.min()),
+        "wall_meV": float(energies[0]),
+    }

@@ -1,0 +1,47 @@
+"""Pictures of a benchmark: scans and curves of two atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.extrapolation.dimers import DimerCurve
+from clebsch.extrapolation.scans import MILLI, Scan
+
+
+def plot_scan(name: str, scans: Mapping[str, Scan], path: str | Path) -> Path:
+    """Write the labels and every potential's energies of one scan, above the lowest label, and the errors below."""
+    drawn, axes = figure(2)
+    first = next(iter(scans.values()))
+    zero = first.label.min()
+    axes[0].plot(first.values, MILLI * (first.label - zero), "k.", label="label", markersize=4)
+    for colour, (model, scan) in zip(PALETTE, scans.items(), strict=False):
+        axes[0].plot(scan.values, MILLI * (scan.energy - zero), color=colour, label=model, linewidth=1)
+        axes[1].plot(scan.values, MILLI * (scan.energy - scan.label), color=colour, linewidth=1)
+    axes[0].set_ylabel("energy (meV)")
+    axes[1].set_ylabel("error (meV)")
+    axes[1].axhline(0, color="grey", linewidth=0.6)
+    for axis in axes:
+        axis.set_xlabel(first.coordinate)
+    axes[0].set_title(name, fontsize="medium")
+    axes[0].legend(frameon=False, fontsize="small")
+    drawn.savefig(path, dpi=160)
+    return Path(path)
+
+
+def plot_dimers(curves: Mapping[str, Sequence[DimerCurve]], path: str | Path) -> Path:
+    """Write the curves of two atoms, one panel per potential; energies are drawn on a scale that is linear to 1 eV."""
+    drawn, axes = figure(len(curves))
+    for axis, (model, found) in zip(axes, curves.items(), strict=True):
+        for colour, curve in zip(np.resize(np.array(PALETTE), len(found)), found, strict=True):
+            axis.plot(curve.distances, curve.energies, color=str(colour), label=curve.pair, linewidth=1)
+        axis.set_yscale("symlog", linthresh=1.0)
+        axis.set_title(model, fontsize="medium")
+        axis.set_xlabel("distance (Å)")
+        axis.set_ylabel("energy (eV)")
+        axis.legend(frameon=False, fontsize="x-small", ncols=2)
+    drawn.savefig(path, dpi=160)
+    return Path(path)

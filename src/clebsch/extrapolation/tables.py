@@ -1,0 +1,115 @@
+"""The tables of a benchmark, in Markdown: potentials first, the published rows below them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clebsch.extrapolation.published import published_mae, published_rmse
+
+Numbers = Mapping[str, Mapping[str, Any]]
+
+
+def as_markdown(benchmark: str, found: Numbers) -> str:
+    """Return all tables of ``found``, the numbers of every potential by its name."""
+    parts = [f"# {benchmark}", accuracy_table(benchmark, found)]
+    if any(numbers["scans"] for numbers in found.values()):
+        parts.append(scan_table(found))
+    parts.append(dimer_table(found))
+    if any("body_order_eV" in numbers for numbers in found.values()):
+        parts.append(body_order_table(found))
+    if any("dynamics" in numbers for numbers in found.values()):
+        parts.append(dynamics_table(found))
+    missing = sorted({name for numbers in found.values() for name in numbers["left_out"]})
+    if missing:
+        parts.append(f"Not measured, since the files are not there: {', '.join(missing)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def accuracy_table(benchmark: str, found: Numbers) -> str:
+    """Errors by test set; published rows in italics."""
+    molecule = benchmark.partition("/")[2]
+    kind, names = ("mae", ("energy_mae_meV", "force_mae_meV_A"))
+    if not molecule:
+        kind, names = ("rmse", ("energy_rmse_meV", "force_rmse_meV_A"))
+    sets = list(dict.fromkeys(name for numbers in found.values() for name in numbers["accuracy"]))
+    rows = []
+    for model, numbers in found.items():
+        cells = [numbers["accuracy"].get(name) for name in sets]
+        rows.append([model, *(_pair(*(cell[key] for key in names)) if cell else "–" for cell in cells)])
+    if molecule:
+        rows += [[f"*{model}, published*", _pair(*pair)] for model, pair in published_mae(molecule).items()]
+    else:
+        for model, row in published_rmse(benchmark).items():
+            rows.append([f"*{model}, published*", *(_pair(*row[name]) if name in row else "–" for name in sets)])
+    title = f"{kind.upper()}, energy (meV per configuration) / force (meV/Å)"
+    return f"{title}:\n\n{_table(['', *sets], rows)}"
+
+
+def scan_table(found: Numbers) -> str:
+    """Errors along the scans."""
+    head = ["", "scan", "RMSE, meV", "of the shape, meV", "barrier, meV", "its error, meV", "spurious minima"]
+    rows = [
+        [
+            model,
+            name,
+            *(f"{scan[key]:.1f}" for key in ("rmse", "relative_rmse", "barrier", "barrier_error")),
+            str(scan["spurious_minima"]),
+        ]
+        for model, numbers in found.items()
+        for name, scan in numbers["scans"].items()
+    ]
+    return f"Scans, energies only:\n\n{_table(head, rows)}"
+
+
+def dimer_table(found: Numbers) -> str:
+    """Curves of two atoms from 0.5 Å to the cutoff."""
+    head = ["", "pair", "well, eV", "at 0.5 Å, eV", "repulsive all the way", "spurious minima"]
+    rows = [
+        [
+            model,
+            pair,
+            f"{curve['well_meV'] / 1000:.2f}",
+            f"{curve['wall_meV'] / 1000:.1f}",
+            "yes" if curve["repulsive"] else "no",
+            str(curve["spurious_minima"]),
+        ]
+        for model, numbers in found.items()
+        for pair, curve in numbers["dimers"].items()
+    ]
+    return f"Two atoms alone, 0.5 Å to the cutoff:\n\n{_table(head, rows)}"
+
+
+def body_order_table(found: Numbers) -> str:
+    """Energy of the first test molecule by body order."""
+    terms = {model: numbers["body_order_eV"] for model, numbers in found.items() if "body_order_eV" in numbers}
+    highest = max(len(row) for row in terms.values()) - 1
+    head = ["", *(f"{n}-body" for n in range(1, highest + 1)), "higher"]
+    rows = [[model, *(f"{value:.2f}" for value in row)] for model, row in terms.items()]
+    return f"Energy of the first test configuration by body order, eV:\n\n{_table(head, rows)}"
+
+
+def dynamics_table(found: Numbers) -> str:
+    """Conservation of energy and stability."""
+    head = ["", "drift, meV/atom/ps", "spread, meV/atom", "Langevin: temperature (K): whole for (ps)"]
+    rows = []
+    for model, numbers in found.items():
+        if (dynamics := numbers.get("dynamics")) is None:
+            continue
+        runs = [f"{run['temperature']:.0f}: {run['picoseconds']:g}{_because(run)}" for run in dynamics["langevin"]]
+        drift, spread = dynamics["nve_drift_meV_per_atom_per_ps"], dynamics["nve_spread_meV_per_atom"]
+        rows.append([model, f"{drift:+.4f}", f"{spread:.4f}", ", ".join(runs)])
+    return f"Dynamics, 0.5 fs a step, from the first test configuration:\n\n{_table(head, rows)}"
+
+
+def _because(run: Mapping[str, Any]) -> str:
+    return f" ({run['reason']})" if run["reason"] else ""
+
+
+def _pair(energy: float | None, force: float | None) -> str:
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in (energy, force))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *(row + [""] * (len(head) - len(row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,89 @@
+"""Two atoms, fragments and dynamics, on potentials whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from clebsch.data import Configuration
+from clebsch.errors import ConfigError
+from clebsch.extrapolation import body_order_terms, dimer_curves, judge_dimer, run_langevin, run_nve
+from clebsch.extrapolation.dimers import DimerCurve
+from clebsch.extrapolation.dynamics import what_broke
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, linear_ace, mace
+
+SMALL = {"elements": ("H", "O"), "r_max": 3.5, "num_channels": 4, "l_max": 2}
+E0 = {"H": -13.6, "O": -2042.1}
+
+
+def potential_of(model: MultiACEConfig, **settings: bool) -> Potential:
+    return Potential(PotentialConfig(model=model, **settings), e0=E0, dtype=torch.float64, seed=1)
+
+
+def molecule(count: int = 6) -> Configuration:
+    rng = np.random.default_rng(0)
+    positions = 1.3 * rng.permutation(np.array(list(np.ndindex(2, 2, 2)), dtype=float))[:count]
+    return Configuration(rng.choice([1, 8], count), positions + 0.1 * rng.normal(size=(count, 3)))
+
+
+@pytest.mark.parametrize("correlation", [1, 2, 3])
+def test_linear_ace_has_the_body_order_of_its_correlation(correlation: int):
+    """ν factors correlate ν neighbours with the centre; beyond that, nothing is left."""
+    terms = body_order_terms(potential_of(linear_ace(correlation=correlation, **SMALL)), molecule(), highest=5)
+    size = max(abs(term) for term in terms[1:])
+    assert abs(terms[correlation]) > 1e-3 * size
+    np.testing.assert_allclose(terms[correlation + 1 :], 0, atol=1e-10 * max(1.0, size))
+
+
+def test_the_terms_sum_to_the_energy():
+    potential, atoms = potential_of(mace(L_max=1, **SMALL)), molecule()
+    terms = body_order_terms(potential, atoms, highest=3)
+    assert terms[0] == pytest.approx(sum(E0[symbol] for symbol in atoms.symbols))
+    assert abs(terms[-1]) > 1e-6  # two layers: no end
+    with pytest.raises(ConfigError, match=r"expected 1 … 5 for 6 atoms, got 6"):
+        body_order_terms(potential, atoms, highest=6)
+
+
+def test_curves_of_two_atoms():
+    curves = dimer_curves(potential_of(linear_ace(correlation=1, **SMALL), zbl=True))
+    assert [curve.pair for curve in curves] == ["HH", "HO", "OO"]
+    for curve in curves:
+        assert curve.distances[0] == 0.5 and curve.distances[-1] == 3.5 and curve.energies[-1] == 0
+
+
+def test_judging_a_curve():
+    r = np.linspace(0.5, 5, 300)
+    morse = 4.0 * ((1 - np.exp(-2 * (r - 1.1))) ** 2 - 1)
+    found = judge_dimer(DimerCurve("OO", r, morse))
+    assert found["repulsive"] and found["spurious_minima"] == 0
+    assert found["well_meV"] == pytest.approx(-4000, rel=1e-3)
+    hole = judge_dimer(DimerCurve("OO", r, morse - 80 * np.exp(-(((r - 0.6) / 0.05) ** 2))))
+    assert not hole["repulsive"] or hole["well_meV"] < -10000
+    assert hole["spurious_minima"] == 1
+
+
+def test_what_broke():
+    water = Atoms("OH2", positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+    assert what_broke(water, 1000.0) == ""
+    apart, close = water.copy(), water.copy()
+    apart.positions[1] *= 3
+    close.positions[1] *= 0.4
+    assert what_broke(apart, 1000.0) == "the molecule fell apart"
+    assert what_broke(close, 1000.0) == "atoms 0 and 1 collapsed"
+    water.set_momenta(np.full((3, 3), 5.0))
+    assert what_broke(water, 1000.0).startswith("temperature of")
+
+
+def test_dynamics_of_free_atoms_break_and_conserve_energy():
+    """Weights of zero make a free gas: energy is conserved exactly, and the molecule does not hold together."""
+    potential = potential_of(linear_ace(correlation=1, **SMALL))
+    with torch.no_grad():
+        for parameter in potential.parameters():
+            parameter.zero_()
+    water = Atoms("OH2", positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+    trace = run_nve(potential, water, steps=20, seed=0)
+    assert abs(trace.drift) < 1e-9 and trace.spread < 1e-9
+    found = run_langevin(potential, water, temperature=600.0, picoseconds=1.0, seed=0)
+    assert found.reason and found.picoseconds < found.wanted == 1.0
