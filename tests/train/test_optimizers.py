@@ -3,8 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from clebsch.basis.mlp import MLP
+from clebsch.models.linear import IrrepsLinear
+from clebsch.o3 import Irreps
+from clebsch.train.muon import mixing_matrices, orthogonalize
 from clebsch.train.optimizers import (
     OptimizerConfig,
     build_optimizer,
@@ -94,3 +99,62 @@ def test_set_lr_reaches_every_group():
     optimizer = build_optimizer(Affine(), OptimizerConfig(weight_decay=0.1))
     set_lr(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
+
+
+class Mixing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.linear = IrrepsLinear(
+            Irreps("0e+1o"), 8, Irreps("0e+1o"), 12, num_elements=2, dtype=torch.float64, generator=generator
+        )
+        self.mlp = MLP((3, 16, 8, 1), torch.float64, generator)
+        self.scale = nn.Parameter(torch.ones(4, dtype=torch.float64))
+
+
+def test_orthogonalize():
+    """U Vᵀ up to singular values near 1, whatever the scale; wide, tall and rank-deficient matrices."""
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((3, 8, 8), (2, 8, 20), (2, 20, 8)):
+        x = 1e-3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+        found = orthogonalize(x)
+        u, _, v = torch.linalg.svd(x, full_matrices=False)
+        singular = torch.linalg.svdvals(found)
+        assert singular.min() > 0.6 and singular.max() < 1.3
+        alignment = ((u @ v) * found).sum((-2, -1)) / min(shape[1:])
+        assert (alignment > 0.75).all()
+    assert torch.equal(orthogonalize(torch.zeros(1, 8, 8)), torch.zeros(1, 8, 8))
+
+
+def test_muon_takes_the_mixing_matrices():
+    model = Mixing()
+    assert [tuple(weight.shape) for weight in mixing_matrices(model)] == [(2, 8, 12), (2, 8, 12), (16, 8)]
+    optimizer = build_optimizer(model, OptimizerConfig(kind="muon"))
+    assert [len(group["params"]) for group in optimizer.param_groups] == [3, 3]
+
+
+def test_muon_by_its_equations():
+    """Matrices by momentum and orthogonalisation, the rest as Adam alone would."""
+    model, alone = Mixing(), Mixing()
+    optimizer = build_optimizer(model, OptimizerConfig(kind="muon", momentum=0.9))
+    adam = build_optimizer(alone, OptimizerConfig())
+    weight = model.linear.weights["0"]
+    before, momentum = weight.detach().clone(), torch.zeros_like(weight)
+    generator = torch.Generator().manual_seed(2)
+    for lr in (0.1, 0.05):
+        for parameter, other in zip(model.parameters(), alone.parameters(), strict=True):
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            other.grad = parameter.grad.clone()
+        assert weight.grad is not None
+        for each in (optimizer, adam):
+            set_lr(each, lr)
+            each.step()
+        momentum = 0.9 * momentum + 0.1 * weight.grad
+        before -= lr * 0.2 * 12**0.5 * orthogonalize(0.9 * momentum + 0.1 * weight.grad)
+    torch.testing.assert_close(weight.detach(), before)
+    assert torch.equal(model.scale, alone.scale) and torch.equal(model.mlp.weights[0], alone.mlp.weights[0])
+
+
+def test_muon_has_no_decay():
+    with pytest.raises(ValidationError, match="weight_decay is for adam and adamw"):
+        OptimizerConfig(kind="muon", weight_decay=0.1)

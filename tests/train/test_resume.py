@@ -18,6 +18,7 @@ COURSES = {
         "schedule": {"kind": "cosine", "warmup_epochs": 1.5},
         "optimizer": {"kind": "adamw", "weight_decay": 0.01},
     },
+    "muon": {"optimizer": {"kind": "muon"}, "schedule": {"kind": "cosine"}},
     "stages": {
         "schedule": {"kind": "exponential", "decay": 0.9},
         "stages": [{"start": 0.4, "energy_weight": 100.0, "lr_factor": 0.5}],

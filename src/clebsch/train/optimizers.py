@@ -1,35 +1,45 @@
-"""Adam and AdamW with weight decay on mixing weights only, and their state by parameter name."""
+"""Adam, AdamW and Muon, and their state by parameter name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from clebsch.config import StrictConfig
+from clebsch.train.muon import Muon, mixing_matrices
 
 
 class OptimizerConfig(StrictConfig):
     """Settings of the optimiser.
 
     Attributes:
-        kind: ``adam`` (decay is part of the gradient) or ``adamw`` (decoupled decay).
+        kind: ``adam`` (decay is part of the gradient), ``adamw`` (decoupled decay), or ``muon`` (orthogonal steps of
+            the channel-mixing matrices, Adam for the rest).
         lr: learning rate at factor 1 of the schedule.
         betas: decay rates of the first and second moment.
         eps: added to the root of the second moment.
         weight_decay: decay of parameters with two or more dimensions; biases and scales are never decayed.
         amsgrad: divide by the largest second moment seen so far (Reddi et al., arXiv 1904.09237).
+        momentum: of ``muon``'s matrices.
     """
 
-    kind: Literal["adam", "adamw"] = "adam"
+    kind: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=0.01, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     amsgrad: bool = True
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _muon_has_no_decay(self) -> OptimizerConfig:
+        if self.kind == "muon" and self.weight_decay:
+            raise ValueError("weight_decay is for adam and adamw; set it to 0 with muon")
+        return self
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -37,9 +47,17 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Return the optimiser of the trainable parameters of ``model``, in groups with and without weight decay."""
     parameters = list(trainable_parameters(model).values())
+    # One fused loop over all parameters: several times faster than one call per tensor, also on the CPU.
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    moments: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "amsgrad": config.amsgrad, "fused": fused}
+    if config.kind == "muon":
+        matrices = mixing_matrices(model)
+        chosen = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in parameters if id(parameter) not in chosen]
+        return Muon(matrices, others, lr=config.lr, momentum=config.momentum, **moments)
     decayed = [parameter for parameter in parameters if parameter.dim() >= 2]
     kept = [parameter for parameter in parameters if parameter.dim() < 2]
     groups = [
@@ -48,9 +66,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         if group
     ]
     cls = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
-    # One fused loop over all parameters: several times faster than one call per tensor, also on the CPU.
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    return cls(groups, lr=config.lr, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=fused)
+    return cls(groups, lr=config.lr, **moments)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
