@@ -64,12 +64,13 @@ def test_help_is_instant():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "evaluate", "info", "bench", "benchmark", "schema", "demo",
+        "train", "evaluate", "info", "bench", "sweep", "benchmark", "schema", "demo",
     ]  # fmt: skip
     expected = {
         "train": set(),
         "evaluate": {"--json", "--energy-key", "--forces-key", "--stress-key", "--dtype", "--device", "--batch-size"},
         "info": set(),
+        "sweep": {"--engine", "--processes", "--threads", "--address"},
         "benchmark": {"--output", "--data", "--picoseconds"},
         "bench": {
             "--model",

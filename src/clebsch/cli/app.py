@@ -136,6 +136,27 @@ def bench(  # noqa: PLR0913
 
 
 @app.command()
+def sweep(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Base recipe, axes and seeds.")],
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    processes: Annotated[int, typer.Option(min=1, help="Cells at once on this machine.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a cell.")] = 1,
+    address: Annotated[str, typer.Option(help="Address of a Ray cluster; one is started here if not given.")] = "",
+) -> None:
+    """Train every cell of a study that is not finished, and write its table and plots."""
+    from clebsch.cli.show import console
+    from clebsch.sweep import EngineConfig, run_sweep
+
+    out = console()
+    config = EngineConfig(processes=processes, threads=threads, address=address)
+    result = run_sweep(study, engine, config, console=out)
+    out.print((result.directory / "study.md").read_text(), highlight=False, markup=False, soft_wrap=True)
+    out.print(f"Saved {result.directory}", highlight=False, markup=False, soft_wrap=True)
+    if result.failed:
+        raise typer.Exit(STATUS_ERROR)
+
+
+@app.command()
 def benchmark(
     name: Annotated[str, typer.Argument(metavar="NAME", help="acac, 3bpa, ethanol, lips, or rmd17/MOLECULE.")],
     potentials: Annotated[list[Path], typer.Argument(metavar="POTENTIAL...", help="Saved potentials.")],

@@ -1,0 +1,124 @@
+"""Where the cells of a study run: processes of this machine, or a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clebsch.config import StrictConfig
+from clebsch.errors import BackendError
+from clebsch.run import RESULTS_NAME
+from clebsch.sweep.study import Cell
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+LOG_NAME, RECIPE_NAME, LOCK_NAME = "log.txt", "recipe.yaml", "lock"
+
+# Directory of a cell, the recipe in it, threads -> exit status
+Task = tuple[str, str, int]
+
+
+class EngineConfig(StrictConfig):
+    """Where and how many cells run at once.
+
+    Attributes:
+        processes: cells at once, on this machine.
+        threads: of every cell.
+        address: of a Ray cluster; empty starts one on this machine.
+    """
+
+    processes: int = 1
+    threads: int = 1
+    address: str = ""
+
+
+def run_local(cells: Sequence[Cell], study: Path, config: EngineConfig) -> Iterator[tuple[Cell, int]]:
+    """Run ``cells``, each in a process of its own, and yield them with their exit status as they end."""
+    with ThreadPoolExecutor(config.processes) as pool:
+        running = {pool.submit(run_cell, _task(cell, study, config.threads)): cell for cell in cells}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True, wait=False)
+            raise
+
+
+def run_on_ray(cells: Sequence[Cell], study: Path, config: EngineConfig) -> Iterator[tuple[Cell, int]]:
+    """The same on a Ray cluster whose nodes share the folder of the study and have clebsch installed.
+
+    Raises:
+        BackendError: ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise BackendError("--engine ray needs ray: pip install 'clebsch[ray]'.") from None
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address=config.address or None, log_to_driver=False, configure_logging=False)
+    remote: Any = ray.remote(num_cpus=config.threads, max_retries=3)(run_cell)
+    try:
+        pending = {remote.remote(_task(cell, study.resolve(), config.threads)): cell for cell in cells}
+        while pending:
+            (done, *_), _ = ray.wait(list(pending), num_returns=1)
+            yield pending.pop(done), ray.get(done)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+ENGINES: dict[str, Callable[[Sequence[Cell], Path, EngineConfig], Iterator[tuple[Cell, int]]]] = {
+    "local": run_local,
+    "ray": run_on_ray,
+}
+
+
+def run_cell(task: Task) -> int:
+    """Train one cell as ``clebsch train`` does, its output in log.txt, and return the exit status."""
+    directory, recipe, threads = task
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RECIPE_NAME
+    path.write_text(recipe)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "COLUMNS": "120"}
+    command = [sys.executable, "-m", "clebsch", "train", str(path)]
+    with lock(folder / LOCK_NAME) as held:
+        if (folder / RESULTS_NAME).is_file():
+            return 0
+        with open(folder / LOG_NAME, "a") as log:
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=held)
+        return done.returncode
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[tuple[int, ...]]:
+    """Hold the file of a cell, and hand over what a process needs to hold it too.
+
+    The process of a cell that outlives a killed sweep still holds it, so the next sweep waits for it and does not
+    train in the same folder.
+    """
+    with open(path, "w") as file:
+        if fcntl is None:
+            yield ()
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield (file.fileno(),)
+
+
+def is_finished(cell: Cell, study: Path) -> bool:
+    """Whether the cell has been run to its end."""
+    return (cell.directory(study) / RESULTS_NAME).is_file()
+
+
+def _task(cell: Cell, study: Path, threads: int) -> Task:
+    return str(cell.directory(study)), cell.config(study).as_yaml(), threads

@@ -1,0 +1,83 @@
+"""Pictures of a study: accuracy against cost, in-domain against out-of-domain, the effect of every axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.sweep.table import FORCES, Group
+
+COSTS = {"flop_per_atom": "operations per atom", "parameters": "parameters", "seconds": "training time (s)"}
+
+
+def plot_cost(groups: Sequence[Group], metric: str, path: Path) -> Path:
+    """Write ``metric`` against every cost, with the spread over seeds."""
+    drawn, axes = figure(len(COSTS))
+    for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
+        for group in groups:
+            axis.errorbar(
+                group.mean[cost], group.mean[metric], yerr=group.spread[metric], fmt="o", color=PALETTE[0], markersize=4
+            )
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel(label)
+        axis.set_ylabel(metric)
+    drawn.savefig(path, dpi=160)
+    return path
+
+
+def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path) -> Path:
+    """Write the error outside the training domain against the one inside."""
+    drawn, (axis,) = figure(1)
+    for colour, group in zip(PALETTE * (1 + len(groups) // len(PALETTE)), groups, strict=False):
+        name = ", ".join(value for value in group.labels.values() if value != "base") or "base"
+        axis.errorbar(
+            group.mean[inside],
+            group.mean[outside],
+            xerr=group.spread[inside],
+            yerr=group.spread[outside],
+            fmt="o",
+            color=colour,
+            markersize=4,
+            label=name,
+        )
+    axis.set_xlabel(inside)
+    axis.set_ylabel(outside)
+    if len(groups) <= 2 * len(PALETTE):
+        axis.legend(frameon=False, fontsize="x-small")
+    drawn.savefig(path, dpi=160)
+    return path
+
+
+def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
+    """Write, for every axis, the mean of ``metric`` over all groups with a value, and its standard deviation."""
+    axes_of_study = list(groups[0].labels)
+    drawn, axes = figure(len(axes_of_study))
+    for axis, name in zip(axes, axes_of_study, strict=True):
+        values = list(dict.fromkeys(group.labels[name] for group in groups))
+        for place, value in enumerate(values):
+            found = [group.mean[metric] for group in groups if group.labels[name] == value]
+            error = stdev(found) if len(found) > 1 else 0.0
+            axis.bar(place, fmean(found), yerr=error, color=PALETTE[place % len(PALETTE)], capsize=3)
+        axis.set_xticks(range(len(values)), values, rotation=30, ha="right", fontsize="small")
+        axis.set_title(name, fontsize="small")
+        axis.set_ylabel(metric)
+    drawn.savefig(path, dpi=160)
+    return path
+
+
+def plot_study(groups: Sequence[Group], directory: Path) -> list[Path]:
+    """Write all pictures that the sets of the study allow."""
+    common = [name for name in groups[0].mean if all(name in group.mean for group in groups)]
+    metrics = [name for name in common if name.endswith(FORCES)]
+    if not metrics:
+        return []
+    paths = [
+        plot_cost(groups, metrics[0], directory / "cost.png"),
+        plot_effects(groups, metrics[0], directory / "effects.png"),
+    ]
+    if len(metrics) > 1:
+        paths.append(plot_domains(groups, metrics[0], metrics[-1], directory / "domains.png"))
+    return paths

@@ -1,0 +1,154 @@
+"""A study: a base recipe, the axes that vary it, and the cells they span."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from clebsch.config import StrictConfig, load_yaml, parse_config
+from clebsch.errors import ConfigError
+from clebsch.recipe import RunConfig, parse_recipe
+
+
+class StudyConfig(StrictConfig):
+    """A study of design choices.
+
+    Attributes:
+        output: folder of the cells, the table and the plots.
+        base: a recipe, its path relative to the study's file or its content; its ``output`` and ``seed`` play no part.
+        axes: what varies: a dotted key of the recipe and its values, or a name and, by label, the keys set together.
+            ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``.
+        mode: ``grid`` takes every combination; ``each`` the base and, one axis at a time, every other value.
+        seeds: of the split, the initial weights and the shuffling; every cell is run with each.
+    """
+
+    output: Path
+    base: str | dict[str, Any]
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(min_length=1)
+    mode: Literal["grid", "each"] = "grid"
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        labels: value of every axis, as text; "base" where the axis is left as the base has it.
+        recipe: the whole recipe, without output.
+        digest: hash of the recipe; equal recipes are one run.
+    """
+
+    labels: dict[str, str]
+    recipe: dict[str, Any]
+    digest: str
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self.recipe["seed"]
+
+    def config(self, study: Path) -> RunConfig:
+        """The run, in its folder inside that of the study."""
+        return parse_recipe({**self.recipe, "output": str(self.directory(study))}, f"cell {self.labels}")
+
+    def directory(self, study: Path) -> Path:
+        """Folder of the run."""
+        return study / "cells" / self.digest
+
+
+def load_study(path: str | Path) -> tuple[StudyConfig, list[Cell]]:
+    """Read a study and check every cell of it, before any is run.
+
+    Raises:
+        ConfigError: the study, or a cell, is not valid; the message names the cell and the key.
+    """
+    path = Path(path)
+    study = parse_config(StudyConfig, load_yaml(path), str(path))
+    base = load_yaml(path.parent / study.base) if isinstance(study.base, str) else study.base
+    return study, cells_of(study, base)
+
+
+def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
+    """Return the cells of a study, each once, seeds innermost."""
+    axes = {name: _choices(name, values) for name, values in study.axes.items()}
+    cells: dict[str, Cell] = {}
+    for combination in _combinations(axes, study.mode):
+        for seed in study.seeds:
+            recipe = {**copy.deepcopy(dict(base)), "seed": seed, "output": "."}
+            for name, label in combination.items():
+                for key, value in (axes[name][label] if label is not None else {}).items():
+                    set_key(recipe, key, value)
+            labels = {name: "base" if label is None else label for name, label in combination.items()}
+            cell = _cell(labels, recipe)
+            cells.setdefault(cell.digest, cell)
+    return list(cells.values())
+
+
+def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, in place; a number picks an entry of a list, ``*`` stands for every entry.
+
+    Raises:
+        ConfigError: the key leads into a list that has no such entry.
+    """
+    nodes: list[Any] = [mapping]
+    *parents, last = key.split(".")
+    for parent in parents:
+        nodes = [child for node in nodes for child in _children(node, parent, key)]
+    for node in nodes:
+        if isinstance(node, list):
+            for index in _indices(node, last, key):
+                node[index] = copy.deepcopy(value)
+        else:
+            node[last] = copy.deepcopy(value)
+
+
+def _children(node: Any, part: str, key: str) -> list[Any]:
+    if isinstance(node, list):
+        return [node[index] for index in _indices(node, part, key)]
+    if not isinstance(node.get(part), (dict, list)):
+        node[part] = {}
+    return [node[part]]
+
+
+def _indices(node: list[Any], part: str, key: str) -> list[int]:
+    if part == "*":
+        return list(range(len(node)))
+    if not part.isdecimal() or int(part) >= len(node):
+        raise ConfigError(f"axes: '{key}': expected * or an index below {len(node)} for a list, got '{part}'.")
+    return [int(part)]
+
+
+def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Label to the keys it sets."""
+    if isinstance(values, Mapping):
+        return {str(label): dict(keys) for label, keys in values.items()}
+    if not values:
+        raise ConfigError(f"axes: '{name}' has no values. Give at least one.")
+    return {_label(value): {name: value} for value in values}
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
+
+
+def _combinations(axes: Mapping[str, Mapping[str, Any]], mode: str) -> list[dict[str, str | None]]:
+    if mode == "grid":
+        return [dict(zip(axes, labels, strict=True)) for labels in product(*axes.values())]
+    base: dict[str, str | None] = dict.fromkeys(axes)
+    return [base, *({**base, name: label} for name, choices in axes.items() for label in choices)]
+
+
+def _cell(labels: dict[str, str], recipe: dict[str, Any]) -> Cell:
+    config = parse_recipe(recipe, f"cell {', '.join(f'{k} = {v}' for k, v in labels.items())}")
+    content = json.dumps(config.course(), sort_keys=True)
+    return Cell(labels, recipe, hashlib.sha256(content.encode()).hexdigest()[:16])

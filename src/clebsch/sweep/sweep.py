@@ -1,0 +1,81 @@
+"""``clebsch sweep``: run what is missing of a study, then write its table and plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clebsch.errors import ConfigError, did_you_mean
+from clebsch.sweep.engines import ENGINES, LOG_NAME, EngineConfig, is_finished
+from clebsch.sweep.plots import plot_study
+from clebsch.sweep.study import Cell, StudyConfig, load_study
+from clebsch.sweep.table import Group, Row, as_csv, as_json, as_markdown, group_rows, read_row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Rows of the finished cells, their means over seeds, the cells that failed, and the folder."""
+
+    rows: list[Row]
+    groups: list[Group]
+    failed: list[Cell]
+    directory: Path
+
+
+def run_sweep(
+    path: str | Path, engine: str = "local", config: EngineConfig | None = None, *, console: Console | None = None
+) -> SweepResult:
+    """Run the cells of a study that are not finished and write study.csv, study.json, study.md and the plots.
+
+    A cell is known by the content of its recipe: what is finished is not run again, what was stopped goes on from its
+    checkpoint. A cell that fails is reported and does not stop the others; calling again tries it again.
+
+    Args:
+        path: YAML file of the study.
+        engine: ``local`` or ``ray``.
+        config: cells at once, threads, address of the cluster.
+        console: where to say how it goes; None for silence.
+
+    Raises:
+        ConfigError: the study or a cell is not valid, or there is no such engine.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine: expected {' or '.join(ENGINES)}, got '{engine}'.{did_you_mean(engine, ENGINES)}")
+    study, cells = load_study(path)
+    open_cells = [cell for cell in cells if not is_finished(cell, study.output)]
+    _say(console, f"{len(cells)} cells, {len(cells) - len(open_cells)} of them finished")
+    failed = []
+    for cell, status in ENGINES[engine](open_cells, study.output, config or EngineConfig()):
+        if status:
+            failed.append(cell)
+        log = f": failed, see {cell.directory(study.output) / LOG_NAME}" if status else ""
+        _say(console, f"{_name(cell)}{log}")
+        write_results(study, cells)
+    rows, groups = write_results(study, cells)
+    return SweepResult(rows, groups, failed, study.output)
+
+
+def write_results(study: StudyConfig, cells: list[Cell]) -> tuple[list[Row], list[Group]]:
+    """Write the table of the finished cells and, where there are any, the plots."""
+    rows = [read_row(cell, study.output) for cell in cells if is_finished(cell, study.output)]
+    groups = group_rows(rows)
+    study.output.mkdir(parents=True, exist_ok=True)
+    (study.output / "study.csv").write_text(as_csv(rows))
+    (study.output / "study.json").write_text(as_json(rows, groups))
+    (study.output / "study.md").write_text(as_markdown(groups))
+    if groups:
+        plot_study(groups, study.output)
+    return rows, groups
+
+
+def _name(cell: Cell) -> str:
+    return f"{', '.join(f'{axis} = {label}' for axis, label in cell.labels.items())}, seed {cell.seed}"
+
+
+def _say(console: Console | None, text: str) -> None:
+    if console is not None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)

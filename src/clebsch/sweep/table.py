@@ -1,0 +1,115 @@
+"""The table of a study: one row per cell and one per cell's mean over seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from clebsch.evaluate import describe
+from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
+from clebsch.sweep.study import Cell
+
+ENERGY, FORCES = "energy_rmse_meV", "force_rmse_meV_A"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished cell: labels by axis, seed, and its numbers: costs, then errors as ``set/kind``."""
+
+    labels: dict[str, str]
+    seed: int
+    digest: str
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in nothing but the seed: mean and standard deviation (None for one seed) of every number."""
+
+    labels: dict[str, str]
+    seeds: tuple[int, ...]
+    mean: dict[str, float]
+    spread: dict[str, float | None]
+
+
+def read_row(cell: Cell, study: Path) -> Row:
+    """Read what a finished cell left."""
+    folder = cell.directory(study)
+    results = json.loads((folder / RESULTS_NAME).read_text())
+    cost = describe(model_of(folder / POTENTIAL_NAME)).flops_per_atom
+    numbers = {
+        "seconds": results["fit"]["seconds"],
+        "parameters": results["num_parameters"],
+        "flop_per_atom": cost,
+    }
+    for name, errors in results["errors"].items():
+        numbers |= {f"{name}/{kind}": errors[kind] for kind in (ENERGY, FORCES) if errors[kind] is not None}
+    return Row(cell.labels, cell.seed, cell.digest, numbers)
+
+
+def group_rows(rows: Sequence[Row]) -> list[Group]:
+    """Return mean and spread over the seeds, in the order of the rows."""
+    members: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        members.setdefault(tuple(row.labels.items()), []).append(row)
+    return [_group(dict(labels), alike) for labels, alike in members.items()]
+
+
+def _group(labels: dict[str, str], rows: list[Row]) -> Group:
+    names = [name for name in rows[0].numbers if all(name in row.numbers for row in rows)]
+    columns = {name: [row.numbers[name] for row in rows] for name in names}
+    spread = {name: stdev(column) if len(rows) > 1 else None for name, column in columns.items()}
+    return Group(
+        labels, tuple(row.seed for row in rows), {name: fmean(column) for name, column in columns.items()}, spread
+    )
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line per cell."""
+    names = list(dict.fromkeys(name for row in rows for name in row.numbers))
+    axes = list(dict.fromkeys(axis for row in rows for axis in row.labels))
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*axes, "seed", "digest", *names])
+    for row in rows:
+        labels = [row.labels.get(axis, "") for axis in axes]
+        writer.writerow([*labels, row.seed, row.digest, *(row.numbers.get(name, "") for name in names)])
+    return text.getvalue()
+
+
+def as_json(rows: Sequence[Row], groups: Sequence[Group]) -> str:
+    """All rows and groups."""
+    content: Mapping[str, Any] = {"cells": [vars(row) for row in rows], "groups": [vars(group) for group in groups]}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def as_markdown(groups: Sequence[Group]) -> str:
+    """One line per group: energy (meV) / force (meV/Å) RMSE of every set, with ± over seeds where there are several."""
+    if not groups:
+        return "No cell has been finished.\n"
+    axes = list(dict.fromkeys(axis for group in groups for axis in group.labels))
+    sets = list(dict.fromkeys(name.partition("/")[0] for group in groups for name in group.mean if "/" in name))
+    head = [*axes, "seeds", "parameters", "Mflop/atom", "s", *sets]
+    lines = [head, ["---"] * len(head)]
+    for group in groups:
+        costs = [f"{group.mean['parameters']:,.0f}", f"{group.mean['flop_per_atom'] / 1e6:.2f}"]
+        cells = [_cell(group, name) for name in sets]
+        labels = [group.labels.get(axis, "") for axis in axes]
+        lines.append([*labels, str(len(group.seeds)), *costs, f"{group.mean['seconds']:.0f}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(group: Group, name: str) -> str:
+    parts = []
+    for kind in (ENERGY, FORCES):
+        key = f"{name}/{kind}"
+        spread = group.spread.get(key)
+        value = f"{group.mean[key]:.2f}" if key in group.mean else "–"
+        parts.append(value if spread is None else f"{value} ± {spread:.2f}")
+    return " / ".join(parts)

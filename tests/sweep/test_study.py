@@ -1,0 +1,73 @@
+"""Cells of a study: which there are, what they set, and when two are one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clebsch.errors import ConfigError
+from clebsch.sweep import StudyConfig, cells_of, load_study
+from clebsch.sweep.study import set_key
+
+BASE: dict[str, Any] = {"data": {"train": "train.xyz"}, "model": {"preset": "mace", "num_channels": 8}}
+
+
+def study(axes: dict[str, Any], **settings: Any) -> StudyConfig:
+    return StudyConfig(output=Path("out"), base=BASE, axes=axes, **settings)
+
+
+def test_a_grid_takes_every_combination():
+    cells = cells_of(study({"model.L_max": [0, 1], "model.correlation": [1, 2, 3]}, seeds=(0, 1)), BASE)
+    assert len(cells) == 12 and len({cell.digest for cell in cells}) == 12
+    first = cells[0].config(Path("out"))
+    assert first.model.model_dump()["L_max"] == 0 and first.model.model_dump()["correlation"] == 1
+    assert first.output == Path("out/cells") / cells[0].digest and cells[1].seed == 1
+
+
+def test_one_axis_at_a_time_shares_the_base():
+    cells = cells_of(study({"model.L_max": [0, 1, 2], "model.correlation": [2, 3]}, mode="each"), BASE)
+    # The defaults, L_max 2 and correlation 3, are the base and are not run again.
+    assert [tuple(cell.labels.values()) for cell in cells] == [
+        ("base", "base"), ("0", "base"), ("1", "base"), ("base", "2"),
+    ]  # fmt: skip
+
+
+def test_named_choices_set_several_keys():
+    axes = {"model": {"small": {"model.num_channels": 4, "model.L_max": 0}, "large": {"model.num_channels": 16}}}
+    small, large = cells_of(study(axes), BASE)
+    assert small.labels == {"model": "small"} and small.recipe["model"]["num_channels"] == 4
+    assert large.recipe["model"] == {"preset": "mace", "num_channels": 16}
+    assert BASE["model"]["num_channels"] == 8  # the base is left alone
+
+
+def test_the_digest_is_of_the_whole_recipe():
+    (cell,) = cells_of(study({"model.L_max": [2]}), BASE)
+    (same,) = cells_of(study({"model.r_max": [5.0]}), BASE)  # both are the defaults
+    (other,) = cells_of(study({"train.batch_size": [6]}), BASE)
+    assert cell.digest == same.digest != other.digest
+
+
+def test_a_star_stands_for_every_entry_of_a_list():
+    recipe = {"model": {"layers": [{"correlation": 1}, {"correlation": 2}]}}
+    set_key(recipe, "model.layers.*.correlation", 3)
+    set_key(recipe, "model.layers.1.gate", "silu")
+    set_key(recipe, "model.booster.level", 2)
+    assert recipe["model"] == {
+        "layers": [{"correlation": 3}, {"correlation": 3, "gate": "silu"}],
+        "booster": {"level": 2},
+    }
+    with pytest.raises(ConfigError, match=r"expected \* or an index below 2 for a list, got '2'"):
+        set_key(recipe, "model.layers.2.gate", "silu")
+
+
+def test_every_cell_is_checked_before_one_runs(tmp_path: Path):
+    axes: dict[str, Any] = {"model.num_channels": [4, 8], "model.corelation": [1]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": axes}))
+    with pytest.raises(ConfigError, match=r"(?s)model.num_channels = 4.*unknown key 'model.corelation'.*correlation"):
+        load_study(tmp_path / "study.yaml")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": {"seed": []}}))
+    with pytest.raises(ConfigError, match="'seed' has no values"):
+        load_study(tmp_path / "study.yaml")

@@ -1,0 +1,172 @@
+"""Studies run: locally and on Ray, skipped where finished, gone on with where killed, reported where failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from ase.calculators.lj import LennardJones
+
+from clebsch.cli import main
+from clebsch.errors import ConfigError
+from clebsch.sweep import EngineConfig, run_sweep
+from clebsch.sweep.engines import ENGINES
+from clebsch.sweep.table import Row, as_markdown, group_rows
+
+LINEAR = {
+    "model": {"preset": "linear_ace", "num_channels": 2, "l_max": 1, "correlation": 2, "r_max": 4.0},
+    "train": {"method": "least_squares", "ridges": [1e-6]},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Labelled clusters of two test sets."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(16):
+        grid = 1.2 * np.array(np.unravel_index(rng.permutation(8)[:5], (2, 2, 2))).T
+        atoms = Atoms("Ar5", grid + 0.1 * rng.normal(size=(5, 3)))
+        atoms.calc = LennardJones(sigma=1.0, epsilon=0.1, rc=6.0)
+        atoms.get_forces()
+        frames.append(atoms)
+    ase.io.write(tmp_path / "train.xyz", frames[:12])
+    ase.io.write(tmp_path / "inside.xyz", frames[12:14])
+    ase.io.write(tmp_path / "outside.xyz", frames[14:])
+    return tmp_path
+
+
+def write_study(folder: Path, axes: dict[str, Any], base: dict[str, Any], **settings: Any) -> Path:
+    tests = {name: str(folder / f"{name}.xyz") for name in ("inside", "outside")}
+    recipe = {
+        "data": {"train": str(folder / "train.xyz"), "valid": 3, "tests": tests},
+        "energy": {"e0": "least_squares"},
+        **base,
+    }
+    study = {"output": str(folder / "out"), "base": recipe, "axes": axes, **settings}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder / "study.yaml"
+
+
+def cell_folders(folder: Path) -> list[Path]:
+    return sorted((folder / "out" / "cells").iterdir())
+
+
+def test_a_study_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]):
+    path = write_study(folder, {"model.l_max": [0, 1]}, LINEAR, seeds=[0, 1])
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", str(path), "--processes", "2"])
+    assert stopped.value.code == 0
+    assert "| model.l_max | seeds |" in capsys.readouterr().out
+    with open(folder / "out" / "study.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model.l_max"], row["seed"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    results = json.loads((folder / "out" / "cells" / rows[0]["digest"] / "results.json").read_text())
+    assert float(rows[0]["inside/force_rmse_meV_A"]) == results["errors"]["inside"]["force_rmse_meV_A"]
+    groups = json.loads((folder / "out" / "study.json").read_text())["groups"]
+    values = [float(row["outside/force_rmse_meV_A"]) for row in rows[:2]]
+    assert groups[0]["mean"]["outside/force_rmse_meV_A"] == pytest.approx(np.mean(values))
+    assert groups[0]["spread"]["outside/force_rmse_meV_A"] == pytest.approx(np.std(values, ddof=1))
+    for name in ("cost.png", "domains.png", "effects.png"):
+        assert (folder / "out" / name).stat().st_size > 5000
+
+
+def test_what_is_finished_is_not_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    run_sweep(write_study(folder, {"model.l_max": [0]}, LINEAR))
+    asked = []
+    original = ENGINES["local"]
+
+    def counting(cells: Any, *rest: Any) -> Any:
+        asked.append([cell.labels["model.l_max"] for cell in cells])
+        return original(cells, *rest)
+
+    monkeypatch.setitem(ENGINES, "local", counting)
+    result = run_sweep(write_study(folder, {"model.l_max": [0, 1]}, LINEAR))
+    assert asked == [["1"]] and len(result.rows) == 2
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]):
+    axes = {"data.valid": [3, 12]}  # the second leaves nothing to train on
+    path = write_study(folder, axes, LINEAR)
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", str(path)])
+    assert stopped.value.code == 1
+    assert "data.valid = 12, seed 0: failed, see" in capsys.readouterr().out.replace("\n", " ")
+    assert len(json.loads((folder / "out" / "study.json").read_text())["cells"]) == 1
+
+
+def test_a_killed_study_goes_on(folder: Path):
+    """Killed hard in the middle of a cell, then called again: the cell ends as if nothing had happened."""
+    base = {
+        "model": {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "correlation": 1, "r_max": 4.0},
+        "train": {"max_epochs": 40, "checkpoint_seconds": 0, "batch_size": 1},
+    }
+    path = write_study(folder, {"seed": [3]}, base)
+    command = [sys.executable, "-m", "clebsch", "sweep", str(path)]
+    sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 120
+    while not list((folder / "out").glob("cells/*/checkpoint.safetensors")):
+        assert time.monotonic() < until and sweep.poll() is None
+        time.sleep(0.02)
+    os.killpg(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    (cell,) = cell_folders(folder)
+    assert not (cell / "results.json").exists()
+    result = run_sweep(path)
+    assert not result.failed and len(result.rows) == 1
+    epochs = [json.loads(line)["epoch"] for line in (cell / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, 41))
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_nodes(folder: Path):
+    """Cells run on both nodes, and end as they do locally."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    try:
+        path = write_study(folder, {"model.l_max": [0, 1]}, LINEAR)
+        config = EngineConfig(address=cluster.address)
+        found = run_sweep(path, "ray", config)
+        assert len(found.rows) == 2 and not found.failed
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    remote = {row.digest: row.numbers["inside/force_rmse_meV_A"] for row in found.rows}
+    local = folder / "local"
+    study = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**study, "output": str(local)}))
+    again = {row.digest: row.numbers["inside/force_rmse_meV_A"] for row in run_sweep(path).rows}
+    assert remote == again
+
+
+def test_no_such_engine(folder: Path):
+    with pytest.raises(ConfigError, match=r"expected local or ray, got 'rya'. Did you mean 'ray'"):
+        run_sweep(write_study(folder, {"seed": [0]}, LINEAR), "rya")
+
+
+def test_spread_over_seeds():
+    costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/energy_rmse_meV": 1.0}
+    rows = [
+        Row({"a": "1"}, seed, str(seed), {**costs, "valid/force_rmse_meV_A": value})
+        for seed, value in enumerate([10.0, 14.0])
+    ]
+    (group,) = group_rows(rows)
+    assert group.seeds == (0, 1) and group.spread["valid/force_rmse_meV_A"] == pytest.approx(8**0.5)
+    assert "| 1 | 2 | 8 | 1.00 | 2 | 1.00 ± 0.00 / 12.00 ± 2.83 |" in as_markdown([group])
+    (single,) = group_rows(rows[:1])
+    assert single.spread["seconds"] is None and "1.00 / 10.00 |" in as_markdown([single])
