@@ -64,12 +64,14 @@ def test_help_is_instant():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "evaluate", "info", "bench", "sweep", "benchmark", "schema", "demo",
+        "train", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
+        "demo",
     ]  # fmt: skip
     expected = {
         "train": set(),
         "evaluate": {"--json", "--energy-key", "--forces-key", "--stress-key", "--dtype", "--device", "--batch-size"},
         "info": set(),
+        "report": {"--output"},
         "sweep": {"--engine", "--processes", "--threads", "--address"},
         "benchmark": {"--output", "--data", "--picoseconds"},
         "bench": {

@@ -175,6 +175,18 @@ def benchmark(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY|BENCHMARK", help="Folder of the results.")],
+    output: Annotated[Optional[Path], typer.Option(help="HTML file; report.html in the folder if not given.")] = None,  # noqa: UP045
+) -> None:
+    """Write one self-contained HTML file about a run, a study or a benchmark."""
+    from clebsch.cli.show import console
+    from clebsch.report import write_report
+
+    console().print(f"Saved {write_report(folder, output)}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json

@@ -80,7 +80,8 @@ def name_potentials(paths: Sequence[str | Path]) -> dict[str, Path]:
 def _write(suite: Suite, judgements: dict[str, Judgement], directory: Path) -> BenchmarkResult:
     directory.mkdir(parents=True, exist_ok=True)
     numbers = {label: judgement.numbers for label, judgement in judgements.items()}
-    document = {"benchmark": suite.name, "clebsch": __version__, "potentials": numbers}
+    curves = {label: {scan.name: scan.as_dict() for scan in judgement.scans} for label, judgement in judgements.items()}
+    document = {"benchmark": suite.name, "clebsch": __version__, "potentials": numbers, "curves": curves}
     (directory / RESULTS_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     markdown = as_markdown(suite.name, numbers)
     (directory / TABLES_NAME).write_text(markdown)

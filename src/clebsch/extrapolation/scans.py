@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +34,15 @@ class Scan:
     values: Float[np.ndarray, " frames"]
     label: Float[np.ndarray, " frames"]
     energy: Float[np.ndarray, " frames"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "coordinate": self.coordinate,
+            "values": self.values.tolist(),
+            "label_eV": self.label.tolist(),
+            "energy_eV": self.energy.tolist(),
+        }
 
 
 def predict_scan(

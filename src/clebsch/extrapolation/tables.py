@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clebsch.extrapolation.published import published_mae, published_rmse
@@ -40,10 +40,17 @@ def accuracy_table(benchmark: str, found: Numbers) -> str:
     if molecule:
         rows += [[f"*{model}, published*", _pair(*pair)] for model, pair in published_mae(molecule).items()]
     else:
-        for model, row in published_rmse(benchmark).items():
-            rows.append([f"*{model}, published*", *(_pair(*row[name]) if name in row else "–" for name in sets)])
+        rows += published_rows(benchmark, sets)
     title = f"{kind.upper()}, energy (meV per configuration) / force (meV/Å)"
     return f"{title}:\n\n{_table(['', *sets], rows)}"
+
+
+def published_rows(benchmark: str, sets: Sequence[str]) -> list[list[str]]:
+    """The published RMSE on ``sets``, a row per model."""
+    return [
+        [f"*{model}, published*", *(_pair(*row[name]) if name in row else "–" for name in sets)]
+        for model, row in published_rmse(benchmark).items()
+    ]
 
 
 def scan_table(found: Numbers) -> str:

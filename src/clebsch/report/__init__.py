@@ -1,0 +1,7 @@
+"""Reports: one HTML file, readable offline."""
+
+from __future__ import annotations
+
+from clebsch.report.report import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,132 @@
+"""``clebsch report``: a run, a study or a benchmark as one HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clebsch.config import load_yaml
+from clebsch.errors import ConfigError
+from clebsch.evaluate import compare
+from clebsch.extrapolation import SUITES
+from clebsch.extrapolation.benchmark import RESULTS_NAME as BENCHMARK_NAME
+from clebsch.extrapolation.tables import as_markdown, published_rows
+from clebsch.models.serialization import load_potential
+from clebsch.recipe import DatasetSource, parse_recipe
+from clebsch.report import charts
+from clebsch.report.page import Page
+from clebsch.report.structures import structure_dataset, worst_frames
+from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME, read_sets
+from clebsch.sweep.table import FORCES
+from clebsch.train import read_metrics
+from clebsch.train.trainer import METRICS_NAME
+
+STUDY_NAME = "study.json"
+
+
+def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
+    """Write the report of the folder of a run, a study or a benchmark, and return its path.
+
+    Args:
+        folder: where ``clebsch train``, ``sweep`` or ``benchmark`` has written.
+        path: of the HTML file; None for report.html in the folder.
+
+    Raises:
+        ConfigError: the folder holds none of them.
+        BackendError: plotly or chemiscope is not installed.
+        DataError: the data of a run are not where they were.
+    """
+    folder = Path(folder)
+    kinds = {POTENTIAL_NAME: run_page, STUDY_NAME: study_page, BENCHMARK_NAME: benchmark_page}
+    for name, make in kinds.items():
+        if (folder / name).is_file():
+            return make(folder).write(path or folder / "report.html")
+    raise ConfigError(
+        f"'{folder}' holds no {', '.join(kinds)}: it is the folder of no finished run, study or benchmark. "
+        "Give the folder that train, sweep or benchmark has written to."
+    )
+
+
+def run_page(folder: Path) -> Page:
+    """Learning curves, errors beside published ones, parity and residuals by element, the worst configurations."""
+    config = parse_recipe(load_yaml(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+    results = json.loads((folder / RESULTS_NAME).read_text())
+    potential, sets = load_potential(folder / POTENTIAL_NAME), read_sets(config.data, config.seed)
+    frames = {"valid": sets.valid, **sets.tests}
+    comparisons = {name: compare(potential, part) for name, part in frames.items()}
+    page = Page(folder.resolve().name)
+    page.section("Errors", "Root mean square errors, energy (meV per configuration) / force (meV/Å).")
+    name = config.data.dataset if isinstance(config.data, DatasetSource) else ""
+    page.table(*_error_table(results["errors"], name))
+    page.table(["", "value"], _facts(results))
+    if (folder / METRICS_NAME).is_file():
+        page.section("Training")
+        page.chart(*charts.learning_curves(read_metrics(folder / METRICS_NAME)))
+    page.section("Predictions")
+    for chart in (charts.force_parity, charts.force_residuals, charts.energy_residuals):
+        page.chart(*chart(comparisons))
+    worst = worst_frames(frames, comparisons)
+    if worst:
+        page.section("The worst configurations", "Ordered by force error; atoms are coloured by theirs.")
+        page.structure_viewer(structure_dataset(page.title, worst))
+    page.section("Recipe")
+    page.code(config.as_yaml())
+    return page
+
+
+def study_page(folder: Path) -> Page:
+    """The table of a study, accuracy against cost, domains, and the effect of every axis."""
+    groups = json.loads((folder / STUDY_NAME).read_text())["groups"]
+    if not groups:
+        raise ConfigError(f"'{folder}': no cell of the study has been finished. Run clebsch sweep first.")
+    page = Page(folder.resolve().name)
+    page.section("Cells", "Mean and standard deviation over seeds; RMSE of energy (meV) / forces (meV/Å).")
+    page.markdown((folder / "study.md").read_text())
+    metrics = [key for key in groups[0]["mean"] if key.endswith(FORCES) and all(key in g["mean"] for g in groups)]
+    if metrics:
+        page.section("The design space")
+        page.chart(*charts.study_cost(groups, metrics[0]))
+        if len(metrics) > 1:
+            page.chart(*charts.study_domains(groups, metrics[0], metrics[-1]))
+        for axis in groups[0]["labels"]:
+            page.chart(*charts.study_effect(groups, axis, metrics[-1]))
+    return page
+
+
+def benchmark_page(folder: Path) -> Page:
+    """The tables of a benchmark with the published rows, and its scans."""
+    document = json.loads((folder / BENCHMARK_NAME).read_text())
+    page = Page(f"Benchmark {document['benchmark']}")
+    page.markdown(as_markdown(document["benchmark"], document["potentials"]).partition("\n")[2])
+    curves: Mapping[str, Mapping[str, Any]] = document["curves"]
+    names = dict.fromkeys(name for scans in curves.values() for name in scans)
+    if names:
+        page.section("Scans")
+    for name in names:
+        page.chart(*charts.scan_chart(name, {model: scans[name] for model, scans in curves.items() if name in scans}))
+    return page
+
+
+def _error_table(errors: Mapping[str, Mapping[str, Any]], dataset: str) -> tuple[list[str], Sequence[Sequence[str]]]:
+    sets = list(errors)
+    own = [f"{_number(errors[name]['energy_rmse_meV'])} / {_number(errors[name]['force_rmse_meV_A'])}" for name in sets]
+    rows = [["this run", *own]]
+    if dataset in SUITES and not dataset.startswith("rmd17"):
+        rows += published_rows(dataset, sets)
+    return ["", *sets], rows
+
+
+def _facts(results: Mapping[str, Any]) -> list[list[str]]:
+    fit = results["fit"]
+    return [
+        ["parameters", f"{results['num_parameters']:,}"],
+        ["training time, s", f"{fit['seconds']:.0f}"],
+        *([["best epoch", str(fit["best_epoch"])]] if "best_epoch" in fit else []),
+        ["configurations", str(results["statistics"]["num_graphs"])],
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

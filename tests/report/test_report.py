@@ -1,0 +1,142 @@
+"""Reports of a run, a study and a benchmark: complete, self-contained, and drawn by a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import matplotlib.image
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from ase.calculators.lj import LennardJones
+
+from clebsch.cli import main
+from clebsch.errors import ConfigError
+from clebsch.recipe import parse_recipe
+from clebsch.report import write_report
+from clebsch.report.page import Page
+from clebsch.run import run
+from clebsch.sweep import run_sweep
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MODEL = {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "correlation": 1, "r_max": 4.0}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A recipe on labelled clusters, one epoch long."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(12):
+        grid = 1.2 * np.array(np.unravel_index(rng.permutation(8)[:5], (2, 2, 2))).T
+        atoms = Atoms("Ar3Kr2", grid + 0.1 * rng.normal(size=(5, 3)))
+        atoms.calc = LennardJones(sigma=1.0, epsilon=0.1, rc=6.0)
+        atoms.get_forces()
+        frames.append(atoms)
+    ase.io.write(folder / "train.xyz", frames[:9])
+    ase.io.write(folder / "test.xyz", frames[9:])
+    return {
+        "output": str(folder / "run"),
+        "data": {"train": str(folder / "train.xyz"), "valid": 3, "tests": {"test": str(folder / "test.xyz")}},
+        "energy": {"e0": "least_squares"},
+        "model": MODEL,
+        "train": {"max_epochs": 2},
+    }
+
+
+@pytest.fixture(scope="module")
+def run_folder(recipe: dict[str, Any]) -> Path:
+    return run(parse_recipe(recipe)).directory
+
+
+def charts_in(text: str) -> list[dict[str, Any]]:
+    (found,) = re.findall(r"const charts = (\[.*?\]);charts\.forEach", text, re.DOTALL)
+    return json.loads(found)
+
+
+def without_scripts(text: str) -> str:
+    return re.sub(r"<script>.*?</script>|srcdoc=\"[^\"]*\"", "", text, flags=re.DOTALL)
+
+
+def test_a_run(run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(run_folder)])
+    assert stopped.value.code == 0 and "report.html" in capsys.readouterr().out
+    text = (run_folder / "report.html").read_text()
+    assert not re.search(r"(src|href)=.?http", without_scripts(text))  # nothing is fetched
+    curves, parity, residuals, energies = charts_in(text)
+    assert curves["data"][1]["x"] == [1, 2]
+    assert [trace["name"] for trace in parity["data"]] == [trace["name"] for trace in residuals["data"]] == ["Ar", "Kr"]
+    errors = json.loads((run_folder / "results.json").read_text())["errors"]
+    assert f"<td>{errors['test']['energy_rmse_meV']:.2f} / {errors['test']['force_rmse_meV_A']:.2f}</td>" in text
+    assert [len(trace["x"]) for trace in energies["data"]] == [3, 3]
+    viewer = text[text.index("srcdoc=") :]
+    assert "Chemiscope.StructureVisualizer.load" in viewer and "force error RMS" in viewer
+
+
+def test_a_study(recipe: dict[str, Any], tmp_path: Path):
+    study = {"output": str(tmp_path / "out"), "base": recipe, "axes": {"model.l_max": [0, 1]}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    run_sweep(tmp_path / "study.yaml")
+    text = write_report(tmp_path / "out", tmp_path / "study.html").read_text()
+    cost, domains, effect = charts_in(text)
+    assert len(cost["data"]) == len(domains["data"]) == 2 and effect["data"][0]["x"] == ["0", "1"]
+    assert "<th>model.l_max</th><th>seeds</th>" in text
+
+
+def test_a_benchmark(tmp_path: Path):
+    scan = {"coordinate": "angle (°)", "values": [0.0, 1.0, 2.0], "label_eV": [-1.0, -0.9, -1.0]}
+    numbers = {
+        "accuracy": {"test_MD_300K": {"energy_rmse_meV": 1.0, "force_rmse_meV_A": 5.0}},
+        "scans": {},
+        "dimers": {},
+        "left_out": ["test_dihedral"],
+    }
+    curves = {"mine": {"test_dihedral": {**scan, "energy_eV": [-1.0, -0.8, -1.0]}}}
+    document = {"benchmark": "acac", "potentials": {"mine": numbers}, "curves": curves}
+    (tmp_path / "benchmark.json").write_text(json.dumps(document))
+    text = write_report(tmp_path).read_text()
+    assert "<tr><td>mine</td><td>1.00 / 5.00</td></tr>" in text
+    assert '<tr class="published"><td>PACE, published</td><td>0.73 / 4.20</td></tr>' in text
+    (chart,) = charts_in(text)
+    np.testing.assert_allclose([trace["y"] for trace in chart["data"]], [[0, 100, 0], [0, 200, 0]], atol=1e-9)
+
+
+def test_text_is_escaped(tmp_path: Path):
+    page = Page("a < b")
+    page.chart([{"x": [1], "y": [1], "name": "</script><b>"}], {})
+    page.table(["<i>"], [["&"]])
+    text = page.write(tmp_path / "page.html").read_text()
+    assert "a &lt; b" in text and "&lt;i&gt;" in text and "<td>&amp;</td>" in text and "</script><b>" not in text
+
+
+def test_another_folder(tmp_path: Path):
+    with pytest.raises(ConfigError, match="the folder of no finished run, study or benchmark"):
+        write_report(tmp_path)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium found")
+def test_a_browser_draws_it(run_folder: Path, tmp_path: Path):
+    """Four charts, the viewer with its structure, no error; and a picture that is not blank."""
+    assert BROWSER is not None
+    page, picture = write_report(run_folder), tmp_path / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--window-size=1200,3200"]
+    command = [BROWSER, *options, "--virtual-time-budget=15000", "--enable-logging=stderr", "--v=0"]
+    shot = subprocess.run(
+        [*command, f"--screenshot={picture}", page.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert "Uncaught" not in shot.stderr
+    dom = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    assert dom.count('class="main-svg"') >= 4
+    pixels = matplotlib.image.imread(picture)[..., :3]
+    assert pixels.shape[0] == 3200
+    for rows in (slice(300, 800), slice(2300, 2900)):  # a chart, the structures
+        assert pixels[rows].std() > 0.02
