@@ -61,7 +61,8 @@ def main() -> None:
         print(json.dumps(work(arguments)))
         return
     pythons = {"clebsch": sys.executable, arguments.peer: arguments.peer_python}
-    rounds = [{code: run_worker(python, code) for code, python in pythons.items()} for _ in range(arguments.rounds)]
+    workers = {code: (python, code, arguments.threads) for code, python in pythons.items()}
+    rounds = [{code: run_worker(*worker) for code, worker in workers.items()} for _ in range(arguments.rounds)]
     memory = "allocator tuned" if arguments.keep_memory else "allocator as it is"
     print(f"{' '.join(sys.argv[1:])}\n{processor()}, {arguments.dtype}, threads: {arguments.threads}, {memory}")
     print("versions", {code: rounds[0][code].pop("versions") for code in pythons})
@@ -72,9 +73,13 @@ def main() -> None:
         print(f"{name:24s} {shown}, ratio {theirs / ours:6.1f}")
 
 
-def run_worker(python: str, code: str) -> dict[str, Any]:
-    threads = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "1"
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+def run_worker(python: str, code: str, threads: int) -> dict[str, Any]:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    }
     command = [python, "-W", "ignore", __file__, *sys.argv[1:], "--worker", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -63,14 +63,22 @@ class FileSource(StrictConfig):
 
 
 class PresetModel(StrictConfig):
-    """A named model and the arguments of its function; the elements come from the data."""
+    """A named model and the arguments of its function; the elements come from the data.
+
+    Attributes:
+        preset: its name.
+        avg_num_neighbors: what the sum over neighbours is divided by; zero takes the average of the training set. A
+            smaller number gives products of several neighbours more weight at the start of the training.
+    """
 
     preset: str
+    avg_num_neighbors: float = Field(default=0.0, ge=0)
 
     def build(self, elements: Sequence[str], avg_num_neighbors: float = 1.0) -> MultiACEConfig:
         """Return the model's configuration for the elements and the average number of neighbours of some data."""
-        config = PRESETS[self.preset](elements=elements, **self.model_dump(exclude={"preset"}))
-        return config.model_copy(update={"avg_num_neighbors": avg_num_neighbors})
+        arguments = self.model_dump(exclude={"preset", "avg_num_neighbors"})
+        config = PRESETS[self.preset](elements=elements, **arguments)
+        return config.model_copy(update={"avg_num_neighbors": self.avg_num_neighbors or avg_num_neighbors})
 
     @model_validator(mode="after")
     def _builds(self) -> PresetModel:

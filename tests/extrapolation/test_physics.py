@@ -11,7 +11,7 @@ from clebsch.data import Configuration
 from clebsch.errors import ConfigError
 from clebsch.extrapolation import body_order_terms, dimer_curves, judge_dimer, run_langevin, run_nve
 from clebsch.extrapolation.dimers import DimerCurve
-from clebsch.extrapolation.dynamics import what_broke
+from clebsch.extrapolation.dynamics import DynamicsError, what_broke
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, linear_ace, mace
 
 SMALL = {"elements": ("H", "O"), "r_max": 3.5, "num_channels": 4, "l_max": 2}
@@ -60,8 +60,10 @@ def test_judging_a_curve():
     assert found["repulsive"] and found["spurious_minima"] == 0
     assert found["well_meV"] == pytest.approx(-4000, rel=1e-3)
     hole = judge_dimer(DimerCurve("OO", r, morse - 80 * np.exp(-(((r - 0.6) / 0.05) ** 2))))
-    assert not hole["repulsive"] or hole["well_meV"] < -10000
-    assert hole["spurious_minima"] == 1
+    assert not hole["repulsive"] and hole["spurious_minima"] == 1
+    collapsing = judge_dimer(DimerCurve("OO", r, -3 / r**2))
+    assert not collapsing["repulsive"]
+    assert judge_dimer(DimerCurve("OO", r, 3 / r**2))["repulsive"]
 
 
 def test_what_broke():
@@ -85,5 +87,18 @@ def test_dynamics_of_free_atoms_break_and_conserve_energy():
     water = Atoms("OH2", positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
     trace = run_nve(potential, water, steps=20, seed=0)
     assert abs(trace.drift) < 1e-9 and trace.spread < 1e-9
+    with pytest.raises(DynamicsError, match=r"after 0\.\d+ ps at constant energy: (the molecule fell apart|atoms)"):
+        run_nve(potential, water, steps=4000, seed=0)
     found = run_langevin(potential, water, temperature=600.0, picoseconds=1.0, seed=0)
     assert found.reason and found.picoseconds < found.wanted == 1.0
+
+
+@pytest.mark.parametrize("scale", [30.0, 300.0])
+def test_an_exploding_potential_is_a_result_and_no_error(scale: float):
+    """Random weights, far too large: atoms collapse between two steps, or fly away at once."""
+    model = linear_ace(correlation=3, **SMALL)
+    potential = Potential(PotentialConfig(model=model), e0=E0, scale=scale, dtype=torch.float64, seed=2)
+    water = Atoms("OH2", positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+    assert run_langevin(potential, water, temperature=600.0, picoseconds=0.2, seed=0).reason
+    with pytest.raises(DynamicsError):
+        run_nve(potential, water, steps=400, seed=0)

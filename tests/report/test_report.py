@@ -19,8 +19,9 @@ from ase.calculators.lj import LennardJones
 
 from clebsch.cli import main
 from clebsch.errors import ConfigError
+from clebsch.evaluate import Comparison
 from clebsch.recipe import parse_recipe
-from clebsch.report import write_report
+from clebsch.report import charts, write_report
 from clebsch.report.page import Page
 from clebsch.run import run
 from clebsch.sweep import run_sweep
@@ -108,6 +109,22 @@ def test_a_benchmark(tmp_path: Path):
     assert '<tr class="published"><td>PACE, published</td><td>0.73 / 4.20</td></tr>' in text
     (chart,) = charts_in(text)
     np.testing.assert_allclose([trace["y"] for trace in chart["data"]], [[0, 100, 0], [0, 200, 0]], atol=1e-9)
+
+
+def test_charts_of_sets_without_forces():
+    def comparison(symbols: str, forces: float) -> Comparison:
+        count = len(symbols)
+        label, found = np.full((count, 3), forces), np.zeros((count, 3))
+        energy, stress = np.zeros(1), np.full((1, 3, 3), np.nan)
+        return Comparison(np.array([count]), np.array(list(symbols)), energy, energy, label, found, stress, stress)
+
+    with_forces, without = comparison("HO", 1.0), comparison("HCO", np.nan)
+    traces, layout = charts.force_parity({"valid": with_forces, "scan": without})
+    assert [(trace["name"], len(trace["x"])) for trace in traces] == [("H", 3), ("O", 3)]
+    assert "valid" in layout["title"]["text"]
+    residuals, _ = charts.force_residuals({"valid": with_forces, "scan": without})
+    assert [trace["name"] for trace in residuals] == ["H", "O"]
+    assert charts.force_parity({"scan": without})[0] == charts.force_residuals({"scan": without})[0] == []
 
 
 def test_text_is_escaped(tmp_path: Path):

@@ -48,6 +48,8 @@ def test_the_digest_is_of_the_whole_recipe():
     (same,) = cells_of(study({"model.r_max": [5.0]}), BASE)  # both are the defaults
     (other,) = cells_of(study({"train.batch_size": [6]}), BASE)
     assert cell.digest == same.digest != other.digest
+    limits = cells_of(study({"train.max_epochs": [100, 200], "train.patience": [None, 5]}), BASE)
+    assert len({cell.digest for cell in limits}) == 4  # what may change where a run is continued, too
 
 
 def test_a_star_stands_for_every_entry_of_a_list():
@@ -61,6 +63,28 @@ def test_a_star_stands_for_every_entry_of_a_list():
     }
     with pytest.raises(ConfigError, match=r"expected \* or an index below 2 for a list, got '2'"):
         set_key(recipe, "model.layers.2.gate", "silu")
+    for key in ("model.layers.*.gate.x", "model.layers.1.gate.x.y"):
+        with pytest.raises(ConfigError, match="single value"):
+            set_key(recipe, key, 1)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"a": {}}, "'a' has no values"),
+        ({"a": [1, "1"]}, "'a' has two values that read '1'"),
+        ({"output": ["x", "y"]}, "every cell has a folder of its own"),
+    ],
+)
+def test_axes_that_make_no_sense(axes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        cells_of(study(axes), BASE)
+
+
+def test_long_values_keep_their_labels_apart():
+    layers = [[{"hidden_irreps": "0e", "gate": "silu", "readout": "linear", "correlation": n}] * 2 for n in (1, 2)]
+    found = cells_of(study({"model.layers": layers}), {"data": BASE["data"], "model": {}})
+    assert len(found) == 2 and found[0].labels != found[1].labels
 
 
 def test_every_cell_is_checked_before_one_runs(tmp_path: Path):

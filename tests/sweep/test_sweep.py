@@ -23,7 +23,7 @@ from clebsch.cli import main
 from clebsch.errors import ConfigError
 from clebsch.sweep import EngineConfig, run_sweep
 from clebsch.sweep.engines import ENGINES
-from clebsch.sweep.table import Row, as_markdown, group_rows
+from clebsch.sweep.table import Row, as_markdown, axis_effects, group_rows
 
 LINEAR = {
     "model": {"preset": "linear_ace", "num_channels": 2, "l_max": 1, "correlation": 2, "r_max": 4.0},
@@ -107,27 +107,43 @@ def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest
     assert len(json.loads((folder / "out" / "study.json").read_text())["cells"]) == 1
 
 
-def test_a_killed_study_goes_on(folder: Path):
-    """Killed hard in the middle of a cell, then called again: the cell ends as if nothing had happened."""
-    base = {
-        "model": {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "correlation": 1, "r_max": 4.0},
-        "train": {"max_epochs": 40, "checkpoint_seconds": 0, "batch_size": 1},
-    }
-    path = write_study(folder, {"seed": [3]}, base)
+SLOW = {
+    "model": {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "correlation": 1, "r_max": 4.0},
+    "train": {"max_epochs": 40, "checkpoint_seconds": 0, "batch_size": 1},
+}
+
+
+def start_and_kill(folder: Path, path: Path, *, with_cell: bool) -> list[str]:
+    """Start a study of one cell, kill it hard after some epochs, and return the metrics it had written."""
     command = [sys.executable, "-m", "clebsch", "sweep", str(path)]
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 120
-    while not list((folder / "out").glob("cells/*/checkpoint.safetensors")):
+    lines: list[str] = []
+    while len(lines) < 3:
         assert time.monotonic() < until and sweep.poll() is None
         time.sleep(0.02)
-    os.killpg(sweep.pid, signal.SIGKILL)
+        found = list((folder / "out").glob("cells/*/metrics.jsonl"))
+        lines = found[0].read_text().splitlines() if found else []
+    if with_cell:
+        os.killpg(sweep.pid, signal.SIGKILL)
+    else:
+        sweep.kill()
     sweep.wait()
-    (cell,) = cell_folders(folder)
-    assert not (cell / "results.json").exists()
+    assert not list((folder / "out").glob("cells/*/results.json"))
+    return lines
+
+
+@pytest.mark.parametrize("with_cell", [True, False])
+def test_a_killed_study_goes_on(folder: Path, with_cell: bool):
+    """Killed hard in the middle of a cell, with its process or without: no epoch is trained twice, none is lost."""
+    path = write_study(folder, {"seed": [3]}, SLOW)
+    before = start_and_kill(folder, path, with_cell=with_cell)
     result = run_sweep(path)
     assert not result.failed and len(result.rows) == 1
-    epochs = [json.loads(line)["epoch"] for line in (cell / "metrics.jsonl").read_text().splitlines()]
-    assert epochs == list(range(1, 41))
+    (cell,) = cell_folders(folder)
+    after = (cell / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in after] == list(range(1, 41))
+    assert after[: len(before) - 1] == before[:-1]  # the last may have been written after its checkpoint
 
 
 @pytest.mark.slow
@@ -157,6 +173,16 @@ def test_a_ray_cluster_of_two_nodes(folder: Path):
 def test_no_such_engine(folder: Path):
     with pytest.raises(ConfigError, match=r"expected local or ray, got 'rya'. Did you mean 'ray'"):
         run_sweep(write_study(folder, {"seed": [0]}, LINEAR), "rya")
+
+
+def test_effects_are_compared_with_the_base_alone():
+    def group(a: str, b: str, value: float) -> dict[str, Any]:
+        return {"labels": {"A": a, "B": b}, "mean": {"m": value}}
+
+    each = [group("base", "base", 10.0), group("a1", "base", 12.0), group("base", "b1", 40.0)]
+    assert axis_effects(each, "A", "m") == {"base": (10.0, 0.0), "a1": (12.0, 0.0)}
+    grid = [group(a, b, value) for a, b, value in [("0", "0", 1.0), ("0", "1", 3.0), ("1", "0", 5.0)]]
+    assert axis_effects(grid, "A", "m") == {"0": (2.0, pytest.approx(2**0.5)), "1": (5.0, 0.0)}
 
 
 def test_spread_over_seeds():

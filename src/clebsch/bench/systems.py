@@ -80,6 +80,7 @@ def silicon(num_atoms: int | None = None) -> Atoms:
     return atoms
 
 
+SIZED = ("water", "silicon")
 SYSTEMS: dict[str, Callable[[int | None], Atoms]] = {
     "acac": acetylacetone,
     "3bpa": benzyloxypyridinamine,
@@ -97,8 +98,10 @@ def build_system(name: str, num_atoms: int | None, count: int) -> list[Configura
         count: number of configurations.
 
     Raises:
-        ConfigError: there is no such system or file.
+        ConfigError: there is no such system or file, or its size cannot be chosen.
     """
+    if num_atoms is not None and name not in SIZED:
+        raise ConfigError(f"--atoms: the size of '{name}' is given; only {' and '.join(SIZED)} have one to choose.")
     if name in SYSTEMS:
         atoms = SYSTEMS[name](num_atoms)
         frames = [atoms.copy() for _ in range(count)]

@@ -16,6 +16,7 @@ BINS_PER_ATOM = 64
 THREADED_ATOMS = 5000
 # A cell vector counts as dependent on the others below this height (Å).
 SMALLEST_HEIGHT = 1e-6
+LARGEST_EXTENT = 4e4  # times r_max, without periodic directions; the search counts its bins in 32 bits
 
 
 def neighbor_list(
@@ -46,6 +47,9 @@ def neighbor_list(
         atom = int(np.argwhere(~np.isfinite(positions))[0, 0])
         raise DataError(f"Positions must be finite numbers, got {positions[atom].tolist()} for atom {atom}.")
     box = complete_cell(cell, periodic)
+    extent = float(np.ptp(positions, axis=0).max()) if len(positions) and not periodic.any() else 0.0
+    if extent > LARGEST_EXTENT * r_max:
+        raise DataError(f"Atoms lie {extent:.3g} Å apart, {extent / r_max:.3g} r_max: these are no positions in Å.")
     # The list is made longer than asked for, then cut by the distance computed here, so that "<" is exact.
     sparse = (abs(np.linalg.det(box)) / (BINS_PER_ATOM * max(len(positions), 1))) ** (1 / 3)
     cutoff = max(r_max * (1.0 + 1e-9), SMALLEST_SEARCH, sparse)

@@ -58,12 +58,14 @@ def run_benchmark(
     """
     suite = find_suite(name)
     named = name_potentials(paths)
-    judgements = {}
+    judgements: dict[str, Judgement] = {}
+    result = BenchmarkResult({}, "", Path(directory))
     for label, path in named.items():
         if console is not None:
             console.print(f"{name}: {label}", highlight=False, markup=False)
         judgements[label] = judge(suite, load_potential(path), root=root, picoseconds=picoseconds, seed=seed)
-    return _write(suite, judgements, Path(directory))
+        result = _write(suite, judgements, Path(directory))
+    return result
 
 
 def name_potentials(paths: Sequence[str | Path]) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float
 
 from clebsch.data import Configuration, build_graph, collate
-from clebsch.extrapolation.scans import MILLI, count_minima
+from clebsch.extrapolation.scans import MILLI, PROMINENCE, find_minima
 from clebsch.models import Potential
 
 SHORTEST, POINTS = 0.5, 181  # Å, and the number of distances up to the cutoff
@@ -39,13 +39,16 @@ def dimer_curves(potential: Potential, shortest: float = SHORTEST) -> list[Dimer
 
 
 def judge_dimer(curve: DimerCurve) -> dict[str, float | int | bool]:
-    """Return the minima beyond one (the bond), and whether the wall rises all the way to the shortest distance."""
+    """Return the minima beyond one, and whether the wall rises all the way from the bond to the shortest distance.
+
+    The bond is the outermost minimum at least 1 meV deep; without one, the wall is the whole curve.
+    """
     energies = MILLI * curve.energies
-    inside = int(np.argmin(energies)) if energies.min() < -1.0 else len(energies) - 1
-    wall = np.diff(energies[: inside + 1])
+    minima = find_minima(energies)
+    wall = np.diff(energies[: minima[-1] + 1 if minima else len(energies)])
     return {
-        "spurious_minima": max(0, count_minima(energies) - 1),
-        "repulsive": bool((wall < 1.0).all()),
+        "spurious_minima": max(0, len(minima) - 1),
+        "repulsive": bool((wall < PROMINENCE).all()),
         "well_meV": float(energies.min()),
         "wall_meV": float(energies[0]),
     }

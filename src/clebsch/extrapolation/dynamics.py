@@ -8,16 +8,18 @@ import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
 from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 from jaxtyping import Float
 
 from clebsch.deploy.ase import Calculator
+from clebsch.errors import ClebschError, DataError
 from clebsch.models import Potential
 
 TIMESTEP = 0.5  # fs
 TEMPERATURE = 300.0  # K, of the first velocities
 FRICTION = 0.01 / units.fs
-CHECK_STEPS = 10
+HOTTEST = 10.0  # times the wanted temperature
 # Of the sum of two covalent radii: nearer than the first atoms have collapsed, beyond the second they are not bound.
 COLLAPSED, BOUND = 0.5, 1.8
 MILLI = 1000.0
@@ -40,15 +42,25 @@ class EnergyTrace:
     spread: float
 
 
+class DynamicsError(ClebschError):
+    """Dynamics broke; the message says how."""
+
+
 def run_nve(potential: Potential, start: Atoms, *, steps: int, seed: int) -> EnergyTrace:
-    """Integrate Newton's equations by velocity Verlet, 0.5 fs a step, from ``start`` with velocities at 300 K."""
+    """Integrate Newton's equations by velocity Verlet, 0.5 fs a step, from ``start`` with velocities at 300 K.
+
+    Raises:
+        DynamicsError: the structure broke, see ``what_broke``.
+    """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     thermalize(atoms, TEMPERATURE, np.random.default_rng(seed))
     atoms.calc = Calculator(potential)
     dynamics = VelocityVerlet(atoms, TIMESTEP * units.fs)
     energies = []
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
-    dynamics.run(steps)
+    for step in range(steps):
+        if reason := advance(dynamics, atoms, HOTTEST * TEMPERATURE):
+            raise DynamicsError(f"after {(step + 1) * TIMESTEP / MILLI:g} ps at constant energy: {reason}")
     per_atom = MILLI * (np.array(energies) - energies[0]) / len(atoms)
     times = np.arange(len(per_atom)) * TIMESTEP / MILLI
     slope, intercept = np.polyfit(times, per_atom, 1)
@@ -91,15 +103,22 @@ def run_langevin(potential: Potential, start: Atoms, *, temperature: float, pico
     thermalize(atoms, temperature, rng)
     atoms.calc = Calculator(potential)
     dynamics = Langevin(atoms, TIMESTEP * units.fs, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=rng)
-    steps, temperatures, reason = round(picoseconds * MILLI / TIMESTEP), [], ""
-    done = 0
-    while done < steps and not reason:
-        dynamics.run(min(CHECK_STEPS, steps - done))
-        done += min(CHECK_STEPS, steps - done)
-        temperatures.append(atoms.get_temperature())
-        reason = what_broke(atoms, 10 * temperature)
-    later = temperatures[len(temperatures) // 2 :]
-    return Stability(temperature, done * TIMESTEP / MILLI, picoseconds, reason, float(np.mean(later)))
+    steps, temperatures, reason = round(picoseconds * MILLI / TIMESTEP), [temperature], ""
+    while len(temperatures) <= steps and not reason:
+        reason = advance(dynamics, atoms, HOTTEST * temperature)
+        temperatures.append(temperature if reason else atoms.get_temperature())
+    later = temperatures[1 + len(temperatures) // 2 :] or temperatures
+    done = (len(temperatures) - 1) * TIMESTEP / MILLI
+    return Stability(temperature, done, picoseconds, reason, float(np.mean(later)))
+
+
+def advance(dynamics: MolecularDynamics, atoms: Atoms, hottest: float) -> str:
+    """Take one step and return what broke, or nothing."""
+    try:
+        dynamics.run(1)
+    except DataError as error:  # what the potential refuses: overlapping atoms, positions out of all bounds
+        return str(error)
+    return what_broke(atoms, hottest)
 
 
 def what_broke(atoms: Atoms, hottest: float) -> str:

@@ -17,7 +17,7 @@ from clebsch.errors import DataError
 from clebsch.evaluate import evaluate
 from clebsch.extrapolation.body_order import body_order_terms
 from clebsch.extrapolation.dimers import DimerCurve, dimer_curves, judge_dimer
-from clebsch.extrapolation.dynamics import run_langevin, run_nve
+from clebsch.extrapolation.dynamics import TIMESTEP, DynamicsError, run_langevin, run_nve
 from clebsch.extrapolation.scans import Scan, judge_scan, predict_scan
 from clebsch.extrapolation.suites import ScanSet, Suite
 from clebsch.models import Potential
@@ -73,7 +73,7 @@ def judge(
         "scans": {scan.name: judge_scan(scan) for scan in scans},
         "dimers": {curve.pair: judge_dimer(curve) for curve in curves},
     }
-    start = next(iter(tests.values()))[0]
+    start = next(iter(tests.values()), dataset.train)[0]
     if not start.pbc.any() and start.num_atoms <= LARGEST_MOLECULE:
         numbers["body_order_eV"] = body_order_terms(potential, start)
     if picoseconds > 0:
@@ -112,13 +112,14 @@ def _dynamics(
     suite: Suite, potential: Potential, start: Configuration, picoseconds: float, seed: int
 ) -> Mapping[str, Any]:
     atoms = start.to_atoms()
-    trace = run_nve(potential, atoms, steps=max(4, round(picoseconds * MILLI / 0.5)), seed=seed)
+    nve: dict[str, Any] = {"drift_meV_per_atom_per_ps": None, "spread_meV_per_atom": None, "reason": ""}
+    try:
+        trace = run_nve(potential, atoms, steps=max(4, round(picoseconds * MILLI / TIMESTEP)), seed=seed)
+        nve |= {"drift_meV_per_atom_per_ps": trace.drift, "spread_meV_per_atom": trace.spread}
+    except DynamicsError as error:
+        nve["reason"] = str(error)
     runs = [
         run_langevin(potential, atoms, temperature=temperature, picoseconds=picoseconds, seed=seed)
         for temperature in suite.temperatures
     ]
-    return {
-        "nve_drift_meV_per_atom_per_ps": trace.drift,
-        "nve_spread_meV_per_atom": trace.spread,
-        "langevin": [asdict(run) for run in runs],
-    }
+    return {"nve": nve, "langevin": [asdict(run) for run in runs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def plot_scan(name: str, scans: Mapping[str, Scan], path: str | Path) -> Path:
     first = next(iter(scans.values()))
     zero = first.label.min()
     axes[0].plot(first.values, MILLI * (first.label - zero), "k.", label="label", markersize=4)
-    for colour, (model, scan) in zip(PALETTE, scans.items(), strict=False):
+    for colour, (model, scan) in zip(cycle(PALETTE), scans.items(), strict=False):
         axes[0].plot(scan.values, MILLI * (scan.energy - zero), color=colour, label=model, linewidth=1)
         axes[1].plot(scan.values, MILLI * (scan.energy - scan.label), color=colour, linewidth=1)
     axes[0].set_ylabel("energy (meV)")

@@ -80,17 +80,22 @@ def judge_scan(scan: Scan) -> dict[str, float | int]:
     }
 
 
-def count_minima(energies: Float[np.ndarray, " frames"], prominence: float = PROMINENCE) -> int:
-    """Number of interior minima that lie at least ``prominence`` below the lowest way out on either side."""
-    count = 0
+def count_minima(energies: Float[np.ndarray, " frames"]) -> int:
+    """Number of the minima that ``find_minima`` finds."""
+    return len(find_minima(energies))
+
+
+def find_minima(energies: Float[np.ndarray, " frames"], prominence: float = PROMINENCE) -> list[int]:
+    """Places of interior minima that lie at least ``prominence`` (meV) below the lowest way out on either side."""
+    minima = []
     for place in range(1, len(energies) - 1):
         here = energies[place]
         left, right = energies[:place], energies[place + 1 :]
         if here >= left[-1] or here > right[0]:
             continue
         if min(_climb(left[::-1], here), _climb(right, here)) >= prominence:
-            count += 1
-    return count
+            minima.append(place)
+    return minima
 
 
 def _climb(energies: np.ndarray, start: float) -> float:

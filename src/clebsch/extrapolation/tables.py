@@ -104,8 +104,9 @@ def dynamics_table(found: Numbers) -> str:
         if (dynamics := numbers.get("dynamics")) is None:
             continue
         runs = [f"{run['temperature']:.0f}: {run['picoseconds']:g}{_because(run)}" for run in dynamics["langevin"]]
-        drift, spread = dynamics["nve_drift_meV_per_atom_per_ps"], dynamics["nve_spread_meV_per_atom"]
-        rows.append([model, f"{drift:+.4f}", f"{spread:.4f}", ", ".join(runs)])
+        drift, spread = dynamics["nve"]["drift_meV_per_atom_per_ps"], dynamics["nve"]["spread_meV_per_atom"]
+        broke = [dynamics["nve"]["reason"], "–"]
+        rows.append([model, *(broke if drift is None else (f"{drift:+.4f}", f"{spread:.4f}")), ", ".join(runs)])
     return f"Dynamics, 0.5 fs a step, from the first test configuration:\n\n{_table(head, rows)}"
 
 

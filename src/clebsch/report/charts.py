@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from clebsch.evaluate import Comparison
 from clebsch.evaluate.accuracy import MILLI
 from clebsch.evaluate.plots import PALETTE
+from clebsch.sweep.table import axis_effects
 
 MOST_POINTS = 4000  # of a scatter plot; more are thinned out evenly
 
@@ -44,10 +46,13 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def force_parity(comparisons: Mapping[str, Comparison]) -> Chart:
-    """Predicted against labelled force components, by element of the widest set."""
+    """Predicted against labelled force components of the last set that has them, by element; else no traces."""
     traces = []
-    name, found = list(comparisons.items())[-1]
-    for colour, symbol in zip(PALETTE, sorted(set(found.symbols.tolist())), strict=False):
+    labelled = [item for item in comparisons.items() if not np.isnan(item[1].forces_label).all()]
+    if not labelled:
+        return [], {}
+    name, found = labelled[-1]
+    for colour, symbol in zip(cycle(PALETTE), sorted(set(found.symbols.tolist())), strict=False):
         label, predicted = (array[found.symbols == symbol].ravel() for array in (found.forces_label, found.forces))
         traces.append(_points(label, predicted, symbol, colour))
     return traces, _square(f"Forces, {name}, eV/Å", "labelled", "predicted")
@@ -57,11 +62,12 @@ def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
     """Distribution of force errors by element, all sets together."""
     symbols = np.concatenate([found.symbols for found in comparisons.values()])
     errors = np.concatenate([MILLI * (found.forces - found.forces_label) for found in comparisons.values()])
-    width = float(4 * np.nanstd(errors)) or 1.0
-    traces = []
-    for colour, symbol in zip(PALETTE, sorted(set(symbols.tolist())), strict=False):
-        values = errors[symbols == symbol].ravel()
-        counts, edges = np.histogram(values[~np.isnan(values)], bins=81, range=(-width, width), density=True)
+    known = ~np.isnan(errors).any(axis=1)
+    symbols, errors, traces = symbols[known], errors[known], []
+    width = max(float(4 * np.std(errors)), 1e-9) if len(errors) else 1.0
+    for colour, symbol in zip(cycle(PALETTE), sorted(set(symbols.tolist())), strict=False):
+        values = errors[symbols == symbol].ravel().clip(-width, width)
+        counts, edges = np.histogram(values, bins=81, range=(-width, width), density=True)
         centers = 0.5 * (edges[1:] + edges[:-1])
         line = {"color": colour, "shape": "hvh"}
         traces.append({"x": _rounded(centers), "y": _rounded(counts), "name": symbol, "mode": "lines", "line": line})
@@ -76,7 +82,7 @@ def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
 def energy_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
     """Energy errors per atom against the labelled energy above each set's lowest, by set."""
     traces = []
-    for colour, (name, found) in zip(PALETTE, comparisons.items(), strict=False):
+    for colour, (name, found) in zip(cycle(PALETTE), comparisons.items(), strict=False):
         label = MILLI * found.energy_label / found.num_atoms
         error = MILLI * (found.energy - found.energy_label) / found.num_atoms
         if not np.isnan(label).all():
@@ -94,7 +100,7 @@ def scan_chart(name: str, by_model: Mapping[str, Mapping[str, Any]]) -> Chart:
     first = next(iter(by_model.values()))
     zero = min(first["label_eV"])
     traces = [_line(first["values"], first["label_eV"], zero, "label", "#000000", "markers")]
-    for colour, (model, scan) in zip(PALETTE, by_model.items(), strict=False):
+    for colour, (model, scan) in zip(cycle(PALETTE), by_model.items(), strict=False):
         traces.append(_line(scan["values"], scan["energy_eV"], zero, model, colour, "lines"))
     layout = {
         "title": {"text": name},
@@ -115,18 +121,17 @@ def study_domains(groups: Sequence[Mapping[str, Any]], inside: str, outside: str
 
 
 def study_effect(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) -> Chart:
-    """Mean of ``metric`` over the groups of every value of one axis."""
-    values = list(dict.fromkeys(group["labels"][axis] for group in groups))
-    members = [[g["mean"][metric] for g in groups if g["labels"][axis] == value] for value in values]
-    errors = [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in members]
-    bars = {"type": "bar", "x": values, "y": [float(np.mean(found)) for found in members]}
+    """Mean of ``metric`` by value of one axis."""
+    effects = axis_effects(groups, axis, metric)
+    errors = [error for _, error in effects.values()]
+    bars = {"type": "bar", "x": list(effects), "y": [mean for mean, _ in effects.values()]}
     layout = {"title": {"text": axis}, "xaxis": {"type": "category"}, "yaxis": {"title": {"text": metric}}}
     return [{**bars, "error_y": {"array": errors}, "marker": {"color": PALETTE[0]}}], layout
 
 
 def _group_chart(groups: Sequence[Mapping[str, Any]], x: str, y: str, title: str, x_label: str, scale: str) -> Chart:
     traces = []
-    for colour, group in zip(PALETTE * (1 + len(groups) // len(PALETTE)), groups, strict=False):
+    for colour, group in zip(cycle(PALETTE), groups, strict=False):
         name = ", ".join(value for value in group["labels"].values() if value != "base") or "base"
         error = {"array": [group["spread"][y] or 0.0]}
         point = {"x": [group["mean"][x]], "y": [group["mean"][y]], "error_y": error, "name": name, "mode": "markers"}

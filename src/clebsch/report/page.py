@@ -76,7 +76,9 @@ class Page:
                 self.parts.append(f"<p>{html.escape(block)}</p>")
 
     def chart(self, traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> None:
-        """Add a plotly chart: its traces and layout as plotly.js reads them."""
+        """Add a plotly chart: its traces and layout as plotly.js reads them; nothing without traces."""
+        if not traces:
+            return
         self.parts.append(f'<div class="chart" id="chart{len(self.charts)}"></div>')
         margins = {"margin": {"t": 40, "r": 20}, "legend": {"font": {"size": 11}}}
         self.charts.append({"data": list(traces), "layout": {**margins, **layout}})

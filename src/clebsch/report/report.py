@@ -10,11 +10,10 @@ from typing import Any
 from clebsch.config import load_yaml
 from clebsch.errors import ConfigError
 from clebsch.evaluate import compare
-from clebsch.extrapolation import SUITES
 from clebsch.extrapolation.benchmark import RESULTS_NAME as BENCHMARK_NAME
 from clebsch.extrapolation.tables import as_markdown, published_rows
 from clebsch.models.serialization import load_potential
-from clebsch.recipe import DatasetSource, parse_recipe
+from clebsch.recipe import DatasetSource, FileSource, parse_recipe
 from clebsch.report import charts
 from clebsch.report.page import Page
 from clebsch.report.structures import structure_dataset, worst_frames
@@ -39,7 +38,7 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
         DataError: the data of a run are not where they were.
     """
     folder = Path(folder)
-    kinds = {POTENTIAL_NAME: run_page, STUDY_NAME: study_page, BENCHMARK_NAME: benchmark_page}
+    kinds = {RESULTS_NAME: run_page, STUDY_NAME: study_page, BENCHMARK_NAME: benchmark_page}
     for name, make in kinds.items():
         if (folder / name).is_file():
             return make(folder).write(path or folder / "report.html")
@@ -58,8 +57,7 @@ def run_page(folder: Path) -> Page:
     comparisons = {name: compare(potential, part) for name, part in frames.items()}
     page = Page(folder.resolve().name)
     page.section("Errors", "Root mean square errors, energy (meV per configuration) / force (meV/Å).")
-    name = config.data.dataset if isinstance(config.data, DatasetSource) else ""
-    page.table(*_error_table(results["errors"], name))
+    page.table(*_error_table(results["errors"], config.data))
     page.table(["", "value"], _facts(results))
     if (folder / METRICS_NAME).is_file():
         page.section("Training")
@@ -109,12 +107,15 @@ def benchmark_page(folder: Path) -> Page:
     return page
 
 
-def _error_table(errors: Mapping[str, Mapping[str, Any]], dataset: str) -> tuple[list[str], Sequence[Sequence[str]]]:
+def _error_table(
+    errors: Mapping[str, Mapping[str, Any]], source: DatasetSource | FileSource
+) -> tuple[list[str], Sequence[Sequence[str]]]:
+    """Errors by set and, for the training set that they were trained on, those of the published models."""
     sets = list(errors)
     own = [f"{_number(errors[name]['energy_rmse_meV'])} / {_number(errors[name]['force_rmse_meV_A'])}" for name in sets]
     rows = [["this run", *own]]
-    if dataset in SUITES and not dataset.startswith("rmd17"):
-        rows += published_rows(dataset, sets)
+    if isinstance(source, DatasetSource) and source.train in (None, "train_300K"):
+        rows += published_rows(source.dataset, sets)
     return ["", *sets], rows
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clebsch.config import StrictConfig
+from clebsch.data.datasets.source import ROOT_VARIABLE
 from clebsch.errors import BackendError
 from clebsch.run import RESULTS_NAME
 from clebsch.sweep.study import Cell
@@ -23,8 +24,15 @@ except ImportError:  # not on Windows
 
 LOG_NAME, RECIPE_NAME, LOCK_NAME = "log.txt", "recipe.yaml", "lock"
 
-# Directory of a cell, the recipe in it, threads -> exit status
-Task = tuple[str, str, int]
+
+class Task(NamedTuple):
+    """All that a process elsewhere needs to run a cell: its folder, its recipe, and the surroundings of this one."""
+
+    directory: str
+    recipe: str
+    threads: int
+    working_directory: str
+    data: str | None
 
 
 class EngineConfig(StrictConfig):
@@ -47,7 +55,7 @@ def run_local(cells: Sequence[Cell], study: Path, config: EngineConfig) -> Itera
         running = {pool.submit(run_cell, _task(cell, study, config.threads)): cell for cell in cells}
         try:
             for future in as_completed(running):
-                yield running[future], future.result()
+                yield running[future], 1 if future.exception() else future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True, wait=False)
             raise
@@ -61,6 +69,7 @@ def run_on_ray(cells: Sequence[Cell], study: Path, config: EngineConfig) -> Iter
     """
     try:
         import ray
+        from ray.exceptions import RayError
     except ImportError:
         raise BackendError("--engine ray needs ray: pip install 'clebsch[ray]'.") from None
     started = not ray.is_initialized()
@@ -68,10 +77,14 @@ def run_on_ray(cells: Sequence[Cell], study: Path, config: EngineConfig) -> Iter
         ray.init(address=config.address or None, log_to_driver=False, configure_logging=False)
     remote: Any = ray.remote(num_cpus=config.threads, max_retries=3)(run_cell)
     try:
-        pending = {remote.remote(_task(cell, study.resolve(), config.threads)): cell for cell in cells}
+        pending = {remote.remote(_task(cell, study, config.threads)): cell for cell in cells}
         while pending:
             (done, *_), _ = ray.wait(list(pending), num_returns=1)
-            yield pending.pop(done), ray.get(done)
+            try:
+                status = ray.get(done)
+            except RayError:  # the worker is lost, or could not write
+                status = 1
+            yield pending.pop(done), status
     finally:
         if started:
             ray.shutdown()
@@ -85,18 +98,26 @@ ENGINES: dict[str, Callable[[Sequence[Cell], Path, EngineConfig], Iterator[tuple
 
 def run_cell(task: Task) -> int:
     """Train one cell as ``clebsch train`` does, its output in log.txt, and return the exit status."""
-    directory, recipe, threads = task
-    folder = Path(directory)
+    folder = Path(task.working_directory, task.directory)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RECIPE_NAME
-    path.write_text(recipe)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "COLUMNS": "120"}
+    path.write_text(task.recipe)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "COLUMNS": "120"}
+    if task.data is not None:
+        environment[ROOT_VARIABLE] = task.data
     command = [sys.executable, "-m", "clebsch", "train", str(path)]
     with lock(folder / LOCK_NAME) as held:
         if (folder / RESULTS_NAME).is_file():
             return 0
         with open(folder / LOG_NAME, "a") as log:
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=held)
+            done = subprocess.run(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=task.working_directory,
+                pass_fds=held,
+            )
         return done.returncode
 
 
@@ -121,4 +142,5 @@ def is_finished(cell: Cell, study: Path) -> bool:
 
 
 def _task(cell: Cell, study: Path, threads: int) -> Task:
-    return str(cell.directory(study)), cell.config(study).as_yaml(), threads
+    recipe, data = cell.config(study).as_yaml(), os.environ.get(ROOT_VARIABLE)
+    return Task(str(cell.directory(study)), recipe, threads, os.getcwd(), data and os.path.abspath(data))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 
 from clebsch.evaluate.plots import PALETTE, figure
-from clebsch.sweep.table import FORCES, Group
+from clebsch.sweep.table import FORCES, Group, axis_effects
 
 COSTS = {"flop_per_atom": "operations per atom", "parameters": "parameters", "seconds": "training time (s)"}
 
@@ -52,16 +51,14 @@ def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path)
 
 
 def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
-    """Write, for every axis, the mean of ``metric`` over all groups with a value, and its standard deviation."""
+    """Write, for every axis, mean and standard deviation of ``metric`` by value, see ``axis_effects``."""
     axes_of_study = list(groups[0].labels)
     drawn, axes = figure(len(axes_of_study))
     for axis, name in zip(axes, axes_of_study, strict=True):
-        values = list(dict.fromkeys(group.labels[name] for group in groups))
-        for place, value in enumerate(values):
-            found = [group.mean[metric] for group in groups if group.labels[name] == value]
-            error = stdev(found) if len(found) > 1 else 0.0
-            axis.bar(place, fmean(found), yerr=error, color=PALETTE[place % len(PALETTE)], capsize=3)
-        axis.set_xticks(range(len(values)), values, rotation=30, ha="right", fontsize="small")
+        effects = axis_effects([vars(group) for group in groups], name, metric)
+        for place, (mean, error) in enumerate(effects.values()):
+            axis.bar(place, mean, yerr=error, color=PALETTE[place % len(PALETTE)], capsize=3)
+        axis.set_xticks(range(len(effects)), list(effects), rotation=30, ha="right", fontsize="small")
         axis.set_title(name, fontsize="small")
         axis.set_ylabel(metric)
     drawn.savefig(path, dpi=160)
@@ -76,7 +73,7 @@ def plot_study(groups: Sequence[Group], directory: Path) -> list[Path]:
         return []
     paths = [
         plot_cost(groups, metrics[0], directory / "cost.png"),
-        plot_effects(groups, metrics[0], directory / "effects.png"),
+        plot_effects(groups, metrics[-1], directory / "effects.png"),
     ]
     if len(metrics) > 1:
         paths.append(plot_domains(groups, metrics[0], metrics[-1], directory / "domains.png"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -108,6 +109,8 @@ def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
         if isinstance(node, list):
             for index in _indices(node, last, key):
                 node[index] = copy.deepcopy(value)
+        elif not isinstance(node, dict):
+            raise ConfigError(f"axes: '{key}': nothing can be set at '{last}' of a single value.")
         else:
             node[last] = copy.deepcopy(value)
 
@@ -115,8 +118,8 @@ def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
 def _children(node: Any, part: str, key: str) -> list[Any]:
     if isinstance(node, list):
         return [node[index] for index in _indices(node, part, key)]
-    if not isinstance(node.get(part), (dict, list)):
-        node[part] = {}
+    if not isinstance(node, dict) or not isinstance(node.setdefault(part, {}), (dict, list)):
+        raise ConfigError(f"axes: '{key}': nothing can be set below '{part}', which is a single value.")
     return [node[part]]
 
 
@@ -130,15 +133,25 @@ def _indices(node: list[Any], part: str, key: str) -> list[int]:
 
 def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Label to the keys it sets."""
-    if isinstance(values, Mapping):
-        return {str(label): dict(keys) for label, keys in values.items()}
     if not values:
         raise ConfigError(f"axes: '{name}' has no values. Give at least one.")
-    return {_label(value): {name: value} for value in values}
+    if isinstance(values, Mapping):
+        choices = [(str(label), dict(keys)) for label, keys in values.items()]
+    else:
+        choices = [(_label(value), {name: value}) for value in values]
+    labels = [label for label, _ in choices]
+    for label, keys in choices:
+        if labels.count(label) > 1:
+            raise ConfigError(f"axes: '{name}' has two values that read '{label}'. Remove one, or name them.")
+        if "output" in keys:
+            raise ConfigError(f"axes: '{name}' sets output, but every cell has a folder of its own. Remove it.")
+    return dict(choices)
 
 
 def _label(value: Any) -> str:
-    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).split("\n")[0]
 
 
 def _combinations(axes: Mapping[str, Mapping[str, Any]], mode: str) -> list[dict[str, str | None]]:
@@ -150,5 +163,5 @@ def _combinations(axes: Mapping[str, Mapping[str, Any]], mode: str) -> list[dict
 
 def _cell(labels: dict[str, str], recipe: dict[str, Any]) -> Cell:
     config = parse_recipe(recipe, f"cell {', '.join(f'{k} = {v}' for k, v in labels.items())}")
-    content = json.dumps(config.course(), sort_keys=True)
+    content = json.dumps(config.model_dump(mode="json", exclude={"output"}), sort_keys=True)
     return Cell(labels, recipe, hashlib.sha256(content.encode()).hexdigest()[:16])

@@ -70,6 +70,18 @@ def _group(labels: dict[str, str], rows: list[Row]) -> Group:
     )
 
 
+def axis_effects(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) -> dict[str, tuple[float, float]]:
+    """Return, by value of an axis, mean and standard deviation of ``metric`` over the groups with that value.
+
+    Where axes are varied one at a time, only groups that leave the other axes as they are in the base count.
+    """
+    alone = [g for g in groups if all(label == "base" for name, label in g["labels"].items() if name != axis)]
+    found: dict[str, list[float]] = {}
+    for group in alone or groups:
+        found.setdefault(group["labels"][axis], []).append(group["mean"][metric])
+    return {value: (fmean(means), stdev(means) if len(means) > 1 else 0.0) for value, means in found.items()}
+
+
 def as_csv(rows: Sequence[Row]) -> str:
     """One line per cell."""
     names = list(dict.fromkeys(name for row in rows for name in row.numbers))
@@ -94,7 +106,7 @@ def as_markdown(groups: Sequence[Group]) -> str:
     if not groups:
         return "No cell has been finished.\n"
     axes = list(dict.fromkeys(axis for group in groups for axis in group.labels))
-    sets = list(dict.fromkeys(name.partition("/")[0] for group in groups for name in group.mean if "/" in name))
+    sets = list(dict.fromkeys(name.rpartition("/")[0] for group in groups for name in group.mean if "/" in name))
     head = [*axes, "seeds", "parameters", "Mflop/atom", "s", *sets]
     lines = [head, ["---"] * len(head)]
     for group in groups:
@@ -102,7 +114,7 @@ def as_markdown(groups: Sequence[Group]) -> str:
         cells = [_cell(group, name) for name in sets]
         labels = [group.labels.get(axis, "") for axis in axes]
         lines.append([*labels, str(len(group.seeds)), *costs, f"{group.mean['seconds']:.0f}", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines) + "\n"
 
 
 def _cell(group: Group, name: str) -> str:

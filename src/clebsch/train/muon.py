@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clebsch.basis.mlp import MLP
 from clebsch.models.linear import IrrepsLinear
 
 SMALLEST_SIDE = 8  # of a matrix worth orthogonalising; narrower ones are left to Adam
@@ -77,6 +76,8 @@ class Muon(torch.optim.Optimizer):
         ahead = torch._foreach_lerp(gradients, momenta, self.momentum)  # pyright: ignore[reportPrivateImportUsage]
         counts = [math.prod(weight.shape[:-2]) for weight in weights]
         steps = orthogonalize(torch.cat([x.reshape(-1, *x.shape[-2:]) for x in ahead]), self.iterations)
+        # The matrix of an element that no atom of the batch has rests: its old momentum would move it at full size.
+        steps *= torch.cat([x.reshape(-1, *x.shape[-2:]) for x in gradients]).abs().amax((-2, -1), keepdim=True) > 0
         for weight, step in zip(weights, steps.split(counts), strict=True):
             weight.add_(step.view_as(weight), alpha=-size)
 
@@ -100,7 +101,6 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 def mixing_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable weights of linear maps and networks that are matrices of at least eight rows and columns."""
-    owners = [module for module in model.modules() if isinstance(module, (IrrepsLinear, MLP))]
-    weights = [weight for owner in owners for weight in owner.parameters(recurse=True)]
-    return [w for w in weights if w.requires_grad and w.dim() >= 2 and min(w.shape[-2:]) >= SMALLEST_SIDE]
+    """Return the trainable weights of linear maps that are matrices of at least eight rows and columns."""
+    weights = [w for module in model.modules() if isinstance(module, IrrepsLinear) for w in module.parameters()]
+    return [w for w in weights if w.requires_grad and min(w.shape[-2:]) >= SMALLEST_SIDE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -11,6 +11,8 @@ from torch import nn
 
 from clebsch.config import StrictConfig
 from clebsch.train.muon import Muon, mixing_matrices
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(StrictConfig):
@@ -29,11 +31,11 @@ class OptimizerConfig(StrictConfig):
 
     kind: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=0.01, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     amsgrad: bool = True
-    momentum: float = Field(default=0.95, ge=0, lt=1)
+    momentum: Decay = 0.95
 
     @model_validator(mode="after")
     def _muon_has_no_decay(self) -> OptimizerConfig:
