@@ -13,11 +13,12 @@ from pydantic import Field, ValidationError, create_model, model_validator
 from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config
 from clebsch.data import LabelKeys
 from clebsch.errors import ConfigError, did_you_mean
-from clebsch.models import MultiACEConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.train import TrainConfig
 from clebsch.train.least_squares import LeastSquaresConfig
 
 PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
+    "clebsch": clebsch,
     "linear_ace": linear_ace,
     "nequip": nequip,
     "botnet": botnet,

@@ -121,6 +121,7 @@ def small_source(url: str, folder: Path) -> Source:
         isolated_atoms=None,
         train={"train_300K": files["train_300K"]},
         tests={"test_MD_300K": files["test_MD_300K"]},
+        held_out={},
     )
 
 
@@ -238,7 +239,7 @@ def test_checksums_of_the_published_files(source: Source, data_root: Path):
 @pytest.mark.parametrize(
     ("name", "train", "tests", "elements"),
     [
-        ("acac", 500, {"test_MD_300K": 650, "test_MD_600K": 650, "test_H_transfer": 15, "test_dihedral": 45}, "HCO"),
+        ("acac", 500, {"test_MD_600K": 650, "test_H_transfer": 15, "test_dihedral": 45, "valid_600K": 500}, "HCO"),
         ("3bpa", 500, {"test_mixedT": 469}, "HCNO"),
         ("ethanol", 1000, {"test_H_removal": 60, "test_norm_mode_874": 37, "test_dimers": 429}, "HCNO"),
         ("lips", 500, {}, None),

@@ -103,7 +103,7 @@ def test_without_node_features_only_elements_and_distances_count(make_batch: Cal
     assert torch.equal(first, second) and basis.linear_up is None
 
 
-@pytest.mark.parametrize(("normalization", "factor"), [("average", 1 / LAMBDA), ("sqrt", LAMBDA**-0.5)])
+@pytest.mark.parametrize(("normalization", "factor"), [("average", 1 / LAMBDA), ("sqrt", LAMBDA**-0.5), ("none", 1.0)])
 def test_the_sum_is_normalized(make_batch: Callable[..., Batch], normalization: str, factor: float):
     batch = make_batch(5)
     changes = {"neighbor_normalization": normalization}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACE, MultiACEConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACE, MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.models.layer import Layer
 from clebsch.o3 import Irreps
 
@@ -59,6 +59,19 @@ def test_published_mace():
         assert (layer.correlation, layer.distinct_factors, layer.path_mixing) == (3, False, "linear")
         assert layer.node_features and layer.linear_up
         assert (layer.radial.kind, layer.radial.hidden, layer.gate) == ("mlp", (64, 64, 64), "none")
+
+
+def test_clebsch():
+    """Three sizes of MACE without division by the number of neighbours."""
+    sizes = [clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
+    assert [(c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
+        (64, "0e+1o"),
+        (64, "0e+1o+2e"),
+        (128, "0e+1o+2e"),
+    ]
+    assert all(c.neighbor_normalization == "none" and c.r_max == 4 for c in sizes)
+    assert clebsch(elements=ELEMENTS) == sizes[1]
+    assert clebsch(elements=ELEMENTS, r_max=5).layers == mace(elements=ELEMENTS, num_channels=64).layers
 
 
 def test_published_botnet():

@@ -12,6 +12,7 @@ from clebsch.errors import ConfigError
 from clebsch.sweep import StudyConfig, cells_of, load_study
 from clebsch.sweep.study import set_key
 
+STUDIES = sorted((Path(__file__).resolve().parents[2] / "recipes/studies").glob("*.yaml"))
 BASE: dict[str, Any] = {"data": {"train": "train.xyz"}, "model": {"preset": "mace", "num_channels": 8}}
 
 
@@ -41,6 +42,20 @@ def test_named_choices_set_several_keys():
     assert small.labels == {"model": "small"} and small.recipe["model"]["num_channels"] == 4
     assert large.recipe["model"] == {"preset": "mace", "num_channels": 16}
     assert BASE["model"]["num_channels"] == 8  # the base is left alone
+
+
+def test_the_name_of_a_choice_may_be_a_number():
+    axes: Any = {"layers": {1: {"model.num_layers": 1}, 3: {"model.num_layers": 3}}}
+    assert [cell.labels["layers"] for cell in cells_of(study(axes), BASE)] == ["1", "3"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_studies_of_the_repository(path: Path):
+    """Every choice makes a recipe of its own: none is the base again."""
+    config, cells = load_study(path)
+    assert {cell.seed for cell in cells} == set(config.seeds)
+    choices = sum(len(values) for values in config.axes.values()) + (config.mode == "each")
+    assert len(cells) == choices * len(config.seeds)
 
 
 def test_the_digest_is_of_the_whole_recipe():

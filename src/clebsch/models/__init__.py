@@ -6,7 +6,7 @@ from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.device import find_device
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.potential import Potential, PotentialConfig, Prediction
-from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
+from clebsch.models.presets import botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.models.serialization import load_potential, read_potential_header, save_potential
 from clebsch.models.zbl import ZBL
 
@@ -19,6 +19,7 @@ __all__ = [
     "Prediction",
     "ZBL",
     "botnet",
+    "clebsch",
     "find_device",
     "linear_ace",
     "load_potential",

@@ -247,5 +247,4 @@ class AtomicBasis(nn.Module):
 
 
 def _neighbor_scale(config: MultiACEConfig) -> float:
-    number = config.avg_num_neighbors
-    return number if config.neighbor_normalization == "average" else number**0.5
+    return config.avg_num_neighbors ** {"average": 1.0, "sqrt": 0.5, "none": 0.0}[config.neighbor_normalization]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from clebsch.basis import BoosterConfig, CutoffConfig, RadialBasisConfig, RadialConfig
 from clebsch.errors import ConfigError
@@ -230,6 +231,30 @@ def pace(  # noqa: PLR0913 - every argument is a size of the config
         spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
+
+
+def clebsch(
+    *,
+    elements: Sequence[str],
+    size: Literal["S", "M", "L"] = "M",
+    r_max: float = 4.0,
+    spline_intervals: int | None = SPLINE_INTERVALS,
+) -> MultiACEConfig:
+    """The model to start with: MACE whose sum over neighbours is not divided, so that products count from the start.
+
+    Chosen on validation data of acetylacetone, see docs/results.md; to be trained with the optimiser Muon.
+
+    Args:
+        elements: chemical symbols.
+        size: S, 64 channels and vectors as messages; M, tensors of second degree too; L, 128 channels of them.
+        r_max: cutoff in Å.
+        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
+    """
+    channels, degree = {"S": (64, 1), "M": (64, 2), "L": (128, 2)}[size]
+    config = mace(
+        elements=elements, r_max=r_max, num_channels=channels, L_max=degree, spline_intervals=spline_intervals
+    )
+    return config.model_copy(update={"neighbor_normalization": "none"})
 
 
 def _stack(first: LayerConfig, inner: LayerConfig, last: LayerConfig, num_layers: int) -> tuple[LayerConfig, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from clebsch.config import StrictConfig, load_yaml, parse_config
 from clebsch.errors import ConfigError
@@ -37,6 +37,17 @@ class StudyConfig(StrictConfig):
     axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(min_length=1)
     mode: Literal["grid", "each"] = "grid"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _numbers_are_names_too(cls, axes: Any) -> Any:
+        """YAML reads the name ``2`` of a choice as a number."""
+        if not isinstance(axes, dict):
+            return axes
+        return {
+            name: {str(label): keys for label, keys in values.items()} if isinstance(values, dict) else values
+            for name, values in axes.items()
+        }
 
 
 @dataclass(frozen=True)
