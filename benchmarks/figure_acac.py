@@ -2,8 +2,8 @@
 
     python benchmarks/figure_acac.py runs docs/acac.png
 
-reads ``runs/acac_pace_small`` and ``runs/acac_mace_small`` (metrics.jsonl) and ``runs/acac_linear_ace`` (results.json),
-which ``clebsch train`` has written.
+reads metrics.jsonl of ``runs/acac``, ``runs/acac_small`` and ``runs/acac_pace`` and results.json of
+``runs/acac_linear_ace``, which ``clebsch train`` has written.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from clebsch.evaluate.plots import PALETTE, figure
 
-NAMES = {"acac_pace_small": "PACE, 32 channels", "acac_mace_small": "MACE, 64 channels"}
+NAMES = {"acac": "clebsch, M", "acac_small": "clebsch, S", "acac_pace": "PACE, 64 channels"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="folder of the three runs")
+    parser.add_argument("runs", type=Path, help="folder of the runs")
     parser.add_argument("output", type=Path, help="picture to write")
     arguments = parser.parse_args()
     drawn, (axes,) = figure(1, width=6.0, height=3.6)
@@ -30,9 +30,9 @@ def main() -> None:
         axes.plot(minutes, [row["valid_forces_rmse_meV_per_angstrom"] for row in rows], color=colour, label=label)
     linear = json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text())
     error = linear["errors"]["valid"]["force_rmse_meV_A"]
-    axes.axhline(error, color=PALETTE[2], linestyle="--", label=f"linear ACE, {linear['fit']['seconds']:.0f} s")
+    axes.axhline(error, color=PALETTE[3], linestyle="--", label=f"linear ACE, {linear['fit']['seconds']:.0f} s")
     axes.set(yscale="log", xlabel="training time (minutes, one CPU core)", ylabel="force RMSE, validation (meV/Å)")
-    ticks = [10, 20, 50, 100, 200]
+    ticks = [5, 10, 20, 50, 100, 200]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.legend(frameon=False)
     drawn.savefig(arguments.output, dpi=160)

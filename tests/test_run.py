@@ -158,12 +158,20 @@ def test_energies_alone(alloy_file: Path, tmp_path: Path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path):
     config = load_recipe(path)
-    assert config.output.name == path.stem
+    assert config.output.name.startswith(path.stem)
     assert isinstance(config.model.build(("H", "C", "O")), MultiACEConfig)
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} >= {"acac_pace_small", "acac_mace_small", "acac_linear_ace"}
+    assert {path.stem for path in RECIPES} == {
+        "acac",
+        "acac_small",
+        "acac_pace",
+        "acac_linear_ace",
+        "3bpa_small",
+        "ethanol_small",
+        "rmd17",
+    }
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -48,6 +48,15 @@ def test_the_formula(kind: str, num: int):
     torch.testing.assert_close(module.envelope(r), envelope, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kind", ["bessel", "chebyshev"])
+def test_a_decay_damps_the_oscillating_functions(kind: str):
+    """By a power of their number, at the same mean square."""
+    r = torch.from_numpy(R)
+    ratio = (basis(kind, 4, decay=1.5).functions(r) / basis(kind, 4).functions(r)).numpy()
+    np.testing.assert_allclose(ratio / ratio[:, :1], np.broadcast_to(np.arange(1, 5) ** -1.5, ratio.shape), rtol=1e-12)
+    np.testing.assert_allclose((ratio**2).mean(1), 1, rtol=1e-12)
+
+
 def test_chebyshev_argument_runs_from_minus_one_to_one():
     functions = basis("chebyshev", 4).functions(torch.tensor([0.0, R_MAX], dtype=torch.float64))
     np.testing.assert_allclose(functions.numpy(), eval_chebyt(np.arange(4), np.array([[-1.0], [1.0]])), atol=1e-13)
@@ -106,6 +115,10 @@ def test_only_what_is_trained_is_a_parameter(kind: str):
 
 
 def test_wrong_configurations_are_errors():
+    with pytest.raises(
+        ConfigError, match="basis 'gaussian' are equally smooth; set decay to 0 or choose bessel or cheb"
+    ):
+        parse_config(RadialBasisConfig, {"kind": "gaussian", "decay": 1})
     with pytest.raises(ConfigError, match=r"unknown key 'cutof'\. Did you mean 'cutoff'\?"):
         parse_config(RadialBasisConfig, {"cutof": {}})
     with pytest.raises(ValidationError):

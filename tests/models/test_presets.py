@@ -62,16 +62,16 @@ def test_published_mace():
 
 
 def test_clebsch():
-    """Three sizes of MACE without division by the number of neighbours."""
+    """Three sizes of MACE with smooth, linear radial functions and no division by the number of neighbours."""
     sizes = [clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
-    assert [(c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
-        (64, "0e+1o"),
-        (64, "0e+1o+2e"),
-        (128, "0e+1o+2e"),
-    ]
-    assert all(c.neighbor_normalization == "none" and c.r_max == 4 for c in sizes)
+    assert [(len(c.layers), c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
+        (2, 64, "0e+1o"), (3, 64, "0e+1o+2e"), (3, 128, "0e+1o+2e"),
+    ]  # fmt: skip
     assert clebsch(elements=ELEMENTS) == sizes[1]
-    assert clebsch(elements=ELEMENTS, r_max=5).layers == mace(elements=ELEMENTS, num_channels=64).layers
+    for config in sizes:
+        assert (config.neighbor_normalization, config.r_max, config.radial_basis.decay) == ("none", 4.0, 1.0)
+        assert {layer.radial.kind for layer in config.layers} == {"linear"}
+        assert [layer.correlation for layer in config.layers] == [3] * len(config.layers)
 
 
 def test_published_botnet():

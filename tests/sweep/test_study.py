@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from clebsch.errors import ConfigError
+from clebsch.models import clebsch
 from clebsch.sweep import StudyConfig, cells_of, load_study
 from clebsch.sweep.study import set_key
 
@@ -56,6 +57,12 @@ def test_the_studies_of_the_repository(path: Path):
     assert {cell.seed for cell in cells} == set(config.seeds)
     choices = sum(len(values) for values in config.axes.values()) + (config.mode == "each")
     assert len(cells) == choices * len(config.seeds)
+
+
+def test_the_study_of_training_is_around_the_preset():
+    (path,) = [path for path in STUDIES if path.stem == "training"]
+    base = load_study(path)[1][0].config(Path("out")).model.build(("H", "C", "O"), 1.0)
+    assert base == clebsch(elements=("H", "C", "O"), size="S")
 
 
 def test_the_digest_is_of_the_whole_recipe():

@@ -23,12 +23,15 @@ class RadialBasisConfig(StrictConfig):
             "exp_bernstein" (SpookyNet).
         num: number of functions.
         trainable: whether frequencies (bessel) or the decay (exp_bernstein) are trained; an error for the others.
+        decay: the n-th function of "bessel" or "chebyshev" is divided by n to this power (and all are multiplied with
+            one number that keeps their mean square); above 0, radial functions that are learned are smooth first.
         cutoff: the cutoff every function is multiplied with.
     """
 
     kind: Literal["bessel", "chebyshev", "gaussian", "exp_bernstein"] = "bessel"
     num: int = Field(default=8, ge=1)
     trainable: bool = False
+    decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     cutoff: CutoffConfig = CutoffConfig()
 
     @model_validator(mode="after")
@@ -37,6 +40,11 @@ class RadialBasisConfig(StrictConfig):
             raise ValueError(
                 f"the radial basis '{self.kind}' has nothing to train; set trainable to false or choose bessel or "
                 "exp_bernstein"
+            )
+        if self.decay and self.kind not in ("bessel", "chebyshev"):
+            raise ValueError(
+                f"the functions of the radial basis '{self.kind}' are equally smooth; set decay to 0 or choose bessel "
+                "or chebyshev"
             )
         return self
 
@@ -52,6 +60,9 @@ class RadialBasis(nn.Module):
     * exp_bernstein: :math:`\binom{N}{n} x^{N-n} (1 - x)^n`, :math:`x = e^{-\alpha r}`, n from 0 to N = num - 1,
       :math:`\alpha` the softplus of the parameter (SpookyNet, arXiv 2105.00304).
 
+    With a ``decay`` p the n-th function of the first two, counted from 1, is multiplied with
+    :math:`n^{-p} / \sqrt{\langle n^{-2p} \rangle}`.
+
     Args:
         config: the choice.
         r_max: cutoff radius in Å.
@@ -62,6 +73,7 @@ class RadialBasis(nn.Module):
     ALPHA = 0.5  # 1/Å, start of the exponential-Bernstein decay, as published
 
     constants: Tensor
+    weights: Tensor
     log_binomial: Tensor
 
     def __init__(self, config: RadialBasisConfig, r_max: float, dtype: torch.dtype) -> None:
@@ -72,6 +84,9 @@ class RadialBasis(nn.Module):
             self.constants = nn.Parameter(initial)
         else:
             self.register_buffer("constants", initial, persistent=False)
+        if config.decay:
+            weights = torch.arange(1, config.num + 1, dtype=torch.float64) ** -config.decay
+            self.register_buffer("weights", (weights / weights.square().mean().sqrt()).to(dtype), persistent=False)
         if config.kind == "exp_bernstein":
             self.register_buffer("log_binomial", _log_binomial(config.num - 1).to(dtype), persistent=False)
 
@@ -85,7 +100,10 @@ class RadialBasis(nn.Module):
 
     def functions(self, r: Float[Tensor, " edges"]) -> Float[Tensor, "edges num_basis"]:
         """Distances in Å to basis values without the cutoff."""
-        column = r[:, None]
+        values = self._functions(r[:, None])
+        return values * self.weights if self.config.decay else values
+
+    def _functions(self, column: Float[Tensor, "edges 1"]) -> Float[Tensor, "edges num_basis"]:
         if self.config.kind == "bessel":
             return math.sqrt(2 / self.r_max) * torch.sin(self.constants * column) / column
         if self.config.kind == "chebyshev":

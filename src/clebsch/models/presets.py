@@ -240,21 +240,36 @@ def clebsch(
     r_max: float = 4.0,
     spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
-    """The model to start with: MACE whose sum over neighbours is not divided, so that products count from the start.
+    r"""The model to start with: MACE with smooth radial functions of every element pair and a sum that is not divided.
 
-    Chosen on validation data of acetylacetone, see docs/results.md; to be trained with the optimiser Muon.
+    .. math:: R_{pk}(r; z_i, z_j) = \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
+
+    in place of a network, so that what is learned first is smooth. Chosen on validation data of acetylacetone, see
+    docs/results.md; to be trained with the optimiser Muon.
 
     Args:
         elements: chemical symbols.
-        size: S, 64 channels and vectors as messages; M, tensors of second degree too; L, 128 channels of them.
+        size: S, 2 layers of 64 channels, messages up to vectors; M, 3 layers and tensors of second degree; L, 128
+            channels of them.
         r_max: cutoff in Å.
-        spline_intervals: of the splines that carry the radial weights; None for the exact networks.
+        spline_intervals: of the splines that carry the radial weights; None for the exact functions.
     """
-    channels, degree = {"S": (64, 1), "M": (64, 2), "L": (128, 2)}[size]
+    layers, channels, degree = {"S": (2, 64, 1), "M": (3, 64, 2), "L": (3, 128, 2)}[size]
     config = mace(
-        elements=elements, r_max=r_max, num_channels=channels, L_max=degree, spline_intervals=spline_intervals
+        elements=elements,
+        r_max=r_max,
+        num_channels=channels,
+        L_max=degree,
+        num_layers=layers,
+        spline_intervals=spline_intervals,
     )
-    return config.model_copy(update={"neighbor_normalization": "none"})
+    radial = RadialConfig(kind="linear")
+    changes = {
+        "neighbor_normalization": "none",
+        "radial_basis": config.radial_basis.model_copy(update={"decay": 1.0}),
+        "layers": tuple(layer.model_copy(update={"radial": radial}) for layer in config.layers),
+    }
+    return config.model_copy(update=changes)
 
 
 def _stack(first: LayerConfig, inner: LayerConfig, last: LayerConfig, num_layers: int) -> tuple[LayerConfig, ...]:
