@@ -110,3 +110,18 @@ def test_wrong_configurations_are_errors():
         model("none")
     with pytest.raises(ConfigError, match=r"hidden\.1.*greater than 0"):
         parse_config(RadialConfig, {"hidden": [8, 0]})
+
+
+@pytest.mark.parametrize("with_envelope", [True, False])
+@pytest.mark.parametrize("kind", ["linear", "mlp", "mlp_pair"])
+def test_on_nodes(edges, kind: str, with_envelope: bool):
+    """The weights of every pair, and any linear map of the distances applied to them."""
+    basis, _, envelope = edges
+    envelope = envelope if with_envelope else None
+    module = model(kind)
+    blocks = module.on_nodes(basis, envelope)
+    assert blocks.shape == (ELEMENTS**2 if module.depends_on_pair else 1, EDGES, PATHS * CHANNELS)
+    for pair, block in enumerate(blocks):
+        torch.testing.assert_close(block, module(basis, torch.full((EDGES,), pair), envelope).flatten(1))
+    matrix = torch.randn(7, EDGES, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(module.on_nodes(basis, envelope, lambda values: matrix @ values), matrix @ blocks)

@@ -52,9 +52,15 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """[..., sizes[0]] to [..., sizes[-1]]."""
-        last = len(self.weights) - 1
-        for index, weight in enumerate(self.weights):
-            x = x @ (weight / weight.shape[0] ** 0.5)
-            if index < last:
-                x = activate("silu", x)
+        return self.output(self.hidden(x))
+
+    def hidden(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch width"]:
+        """All but the last layer: [..., sizes[0]] to [..., sizes[-2]]."""
+        for weight in list(self.weights)[:-1]:
+            x = activate("silu", x @ (weight / weight.shape[0] ** 0.5))
         return x
+
+    def output(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch outputs"]:
+        """The last layer, which is linear: [..., sizes[-2]] to [..., sizes[-1]]."""
+        weight = self.weights[-1]
+        return x @ (weight / weight.shape[0] ** 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -141,20 +142,26 @@ class RadialModel(nn.Module):
         return self.config.kind in ("linear", "mlp_pair")
 
     def on_nodes(
-        self, basis: Float[Tensor, "nodes num_basis"], envelope: Float[Tensor, " nodes"] | None
-    ) -> Float[Tensor, "blocks nodes width"]:
+        self,
+        basis: Float[Tensor, "nodes num_basis"],
+        envelope: Float[Tensor, " nodes"] | None,
+        interpolate: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> Float[Tensor, "blocks rows width"]:
         """Weights at some distances, paths and channels flat: one block, or one per element pair where they differ.
 
         Args:
             basis: radial basis times cutoff at the distances.
             envelope: cutoff that the pair network is multiplied with; None where a booster vanishes at the cutoff.
+            interpolate: a linear map of the distances, [nodes, ...] to [rows, ...], that is applied to the result. It
+                commutes with the last, widest linear map of the weights and is applied before that, where it is cheap.
         """
         if self.config.kind == "linear":
-            return basis @ self.weight / self.num_basis**0.5
-        weights = self.mlp(basis)[None]
+            return interpolate(basis) @ self.weight / self.num_basis**0.5
+        weights = self.mlp.output(interpolate(self.mlp.hidden(basis)))[None]
         if self.config.kind == "mlp_pair":
             pair = self.pair_mlp.of_all_pairs()[:, None]
-            weights = weights + (pair if envelope is None else pair * envelope[:, None])
+            ones = basis.new_ones(basis.shape[0]) if envelope is None else envelope
+            weights = weights + pair * interpolate(ones[:, None])
         return weights
 
     def _linear(self, basis: Tensor, pairs: Tensor) -> Tensor:

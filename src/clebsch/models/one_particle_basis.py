@@ -237,12 +237,15 @@ class AtomicBasis(nn.Module):
 
     def _control_points(self, edges: Edges) -> Float[Tensor, "rows paths channels"]:
         assert self.spline is not None
-        functions, factors = edges.radial(), []
-        if functions.boosted is not None:
-            factors.append(functions.boosted.index_select(2, self.degrees).flatten(2))
-        if self.radial is not None:
-            factors.append(self.radial.on_nodes(functions.basis, None if factors else functions.envelope))
-        points = self.spline.control_points(reduce(torch.mul, factors))
+        functions = edges.radial()
+        if functions.boosted is None:
+            assert self.radial is not None
+            points = self.radial.on_nodes(functions.basis, functions.envelope, self.spline.control_points)
+        else:
+            values = functions.boosted.index_select(2, self.degrees).flatten(2)
+            if self.radial is not None:
+                values = values * self.radial.on_nodes(functions.basis, None)
+            points = self.spline.control_points(values)
         return points.flatten(0, 1).unflatten(1, (len(self.descriptor.paths), -1))
 
 
