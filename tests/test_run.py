@@ -166,6 +166,7 @@ def test_there_are_recipes():
     assert {path.stem for path in RECIPES} == {
         "acac",
         "acac_small",
+        "acac_large",
         "acac_pace",
         "acac_linear_ace",
         "3bpa_small",

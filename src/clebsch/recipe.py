@@ -128,12 +128,21 @@ class Energy(StrictConfig):
             per atom above E0, or 1.
         shift: mean energy per atom above E0, or nothing.
         zbl: whether the screened nuclear repulsion is added.
+        core: whether, instead, it begins at 0.85 of the shortest distance that each pair of elements has in the
+            training set, and the network sees no shorter distance than that.
     """
 
     e0: str | dict[str, float] = "isolated_atoms"
     scale: Literal["force_rms", "energy_std", "none"] = "force_rms"
     shift: Literal["mean", "none"] = "mean"
     zbl: bool = False
+    core: bool = False
+
+    @model_validator(mode="after")
+    def _one_repulsion(self) -> Energy:
+        if self.zbl and self.core:
+            raise ValueError("core has the repulsion of zbl; set one of them")
+        return self
 
 
 class GradientFit(TrainConfig):

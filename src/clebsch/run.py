@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
 NUM_REFERENCE_FRAMES = 3
 E0_AGREEMENT = 1e-6  # eV
+CORE = 0.85  # of the shortest distance in the training set: hotter molecules come closer, the network may say how far
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,11 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         )
     if shift is None:
         raise DataError("energy.shift is 'mean', but the training set has no energies. Choose 'none'.")
+    core = None
+    if config.energy.core:
+        core = {pair: CORE * distance for pair, distance in statistics.shortest_distances.items()}
     potential = Potential(
-        PotentialConfig(model=model, zbl=config.energy.zbl),
+        PotentialConfig(model=model, zbl=config.energy.zbl, core=core),
         e0=statistics.e0,
         scale=scale,
         shift=shift,

@@ -41,6 +41,8 @@ def test_statistics_by_hand():
     assert found.energy_mean_per_atom == pytest.approx(-3.0)
     assert found.energy_std_per_atom == pytest.approx(1.0)
     assert (found.num_graphs, found.num_atoms) == (2, 5)
+    distances = [configurations[0].to_atoms().get_distance(0, 1), configurations[1].to_atoms().get_distance(0, 1)]
+    assert found.shortest_distances == pytest.approx({"H-H": distances[0], "H-O": distances[1]})
 
 
 def test_statistics_without_labels_or_edges():

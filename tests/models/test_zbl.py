@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.units import Bohr, Hartree
 
 from clebsch.models import ZBL
+from clebsch.models.core import CoreRadii
 
 ELEMENTS = ("O", "H", "C", "Au")
 
@@ -26,11 +27,15 @@ def repulsion(first: str, second: str, r: float) -> float:
     return Hartree * Bohr * z1 * z2 / r * screening * switch
 
 
+def zbl(r_max: float = 5.0, radii: dict[str, float] | None = None) -> ZBL:
+    return ZBL(ELEMENTS, CoreRadii(ELEMENTS, r_max, radii))
+
+
 def pair(first: str, second: str, r: float, r_max: float = 5.0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Energies of the two atoms."""
     vectors = torch.tensor([[0.0, r, 0.0], [0.0, -r, 0.0]], dtype=dtype)
     species = torch.tensor([ELEMENTS.index(first), ELEMENTS.index(second)])
-    return ZBL(ELEMENTS, r_max)(vectors, torch.tensor([0, 1]), torch.tensor([1, 0]), species)
+    return zbl(r_max)(vectors, torch.tensor([0, 1]), torch.tensor([1, 0]), species)
 
 
 @pytest.mark.parametrize("r", [0.05, 0.3, 0.55])
@@ -64,14 +69,13 @@ def test_it_repels_at_every_distance():
 
 def test_float64_whatever_comes_in():
     assert pair("C", "O", 0.5, dtype=torch.float32).dtype == torch.float64
-    cast = ZBL(ELEMENTS, 5.0).float()
-    assert cast.numbers.dtype == cast.radii.dtype == torch.float64 and not cast.state_dict()
+    cast = zbl().float()
+    assert cast.numbers.dtype == cast.core.radii.dtype == torch.float64 and not cast.state_dict()
 
 
 def test_atoms_add_over_their_neighbors():
-    zbl = ZBL(ELEMENTS, 5.0)
     vectors = torch.tensor([[0.4, 0, 0], [0, 0.5, 0], [-0.4, 0, 0], [0, -0.5, 0]], dtype=torch.float64)
-    energies = zbl(vectors, torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 0, 0]), torch.tensor([2, 1, 0]))
+    energies = zbl()(vectors, torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 0, 0]), torch.tensor([2, 1, 0]))
     expected = [repulsion("C", "H", 0.4) / 2, repulsion("C", "O", 0.5) / 2]
     torch.testing.assert_close(
         energies, torch.tensor([sum(expected), *expected], dtype=torch.float64), rtol=1e-7, atol=0
@@ -80,4 +84,4 @@ def test_atoms_add_over_their_neighbors():
 
 def test_no_edges():
     none = torch.zeros(0, dtype=torch.long)
-    assert torch.equal(ZBL(ELEMENTS, 5.0)(torch.zeros(0, 3), none, none, torch.tensor([1])), torch.zeros(1).double())
+    assert torch.equal(zbl()(torch.zeros(0, 3), none, none, torch.tensor([1])), torch.zeros(1).double())

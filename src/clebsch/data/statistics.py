@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ class Statistics:
         energy_std_per_atom: standard deviation of the same, eV; None without energies.
         num_graphs: number of configurations.
         num_atoms: number of atoms in all of them.
+        shortest_distances: of every pair of elements that has edges, such as "C-H", Å.
     """
 
     e0: dict[str, float]
@@ -37,6 +39,7 @@ class Statistics:
     energy_std_per_atom: float | None
     num_graphs: int
     num_atoms: int
+    shortest_distances: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Map
         energy_std_per_atom=None if binding is None else float(binding.std(correction=0)),
         num_graphs=len(graphs),
         num_atoms=num_atoms,
+        shortest_distances=_shortest_distances(graphs, elements),
     )
 
 
@@ -131,6 +135,20 @@ def check_e0(e0: Mapping[str, object], symbols: Sequence[str], source: str = "E0
             f"{source} has no entry for {', '.join(missing)}; it has {', '.join(e0) or 'none'}. "
             "Add the energy of the isolated atom (eV), or fit E0 to the training energies."
         )
+
+
+def _shortest_distances(graphs: Sequence[Graph], elements: Sequence[str]) -> dict[str, float]:
+    count = len(elements)
+    shortest = torch.full((count * count,), torch.inf, dtype=torch.float64)
+    for graph in graphs:
+        ends = graph.positions[graph.neighbors] - graph.positions[graph.centers]
+        r = torch.linalg.vector_norm(ends + graph.shifts @ graph.cell, dim=1)
+        shortest.scatter_reduce_(0, graph.species[graph.centers] * count + graph.species[graph.neighbors], r, "amin")
+    return {
+        f"{elements[i]}-{elements[j]}": float(shortest[i * count + j])
+        for i, j in combinations_with_replacement(range(count), 2)
+        if torch.isfinite(shortest[i * count + j])
+    }
 
 
 def _energies_per_atom(graphs: Sequence[Graph], e0: Sequence[float]) -> torch.Tensor | None:

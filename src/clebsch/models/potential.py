@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float64
+from pydantic import model_validator
 from torch import Tensor
 
 from clebsch.config import StrictConfig
 from clebsch.data import Batch
 from clebsch.errors import DataError
 from clebsch.models.config import MultiACEConfig
+from clebsch.models.core import CoreRadii
 from clebsch.models.float64_constants import Float64Constants
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.zbl import ZBL
@@ -32,11 +34,20 @@ class PotentialConfig(StrictConfig):
 
     Attributes:
         model: the Multi-ACE model.
-        zbl: whether the screened nuclear repulsion is added.
+        zbl: whether the screened nuclear repulsion is added, up to the sum of the covalent radii.
+        core: core radii in Å of pairs of elements such as "C-H". Below it, the network sees no shorter distance and the
+            screened nuclear repulsion is added; None for neither.
     """
 
     model: MultiACEConfig
     zbl: bool = False
+    core: dict[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_repulsion(self) -> PotentialConfig:
+        if self.zbl and self.core is not None:
+            raise ValueError("the core has the repulsion of zbl; set zbl to false or core to null")
+        return self
 
 
 @dataclass
@@ -99,7 +110,9 @@ class Potential(Float64Constants):
         self.config, self.backend = config, backend or default_backend()
         generator = torch.Generator().manual_seed(seed)
         self.model = MultiACE(config.model, dtype=dtype, generator=generator, backend=self.backend)
-        self.zbl = ZBL(config.model.elements, config.model.r_max) if config.zbl else None
+        core = CoreRadii(self.elements, self.r_max, config.core)
+        self.core = None if config.core is None else core
+        self.zbl = ZBL(self.elements, core) if config.zbl or self.core is not None else None
         for name, values in {"e0": e0, "scale": scale, "shift": shift}.items():
             self.register_buffer(name, _per_element(name, values, self.elements))
 
@@ -182,13 +195,13 @@ class Potential(Float64Constants):
             positions = positions + torch.einsum("ni,nij->nj", positions, deformation[batch.graph_index])
             cell = cell + cell @ deformation
         vectors = edge_vectors(batch, positions, cell)
-        nodes = self.model(
-            vectors.to(self.dtype), batch.centers, batch.neighbors, batch.species, fixed_weights=fixed_weights
-        )
+        edges = batch.centers, batch.neighbors, batch.species
+        seen = vectors if self.core is None else self.core.keep_out(vectors, *edges)
+        nodes = self.model(seen.to(self.dtype), *edges, fixed_weights=fixed_weights)
         layers = self.scale[batch.species][:, None] * nodes.double()
         interaction = layers.sum(1) + self.shift[batch.species]
         if self.zbl is not None:
-            interaction = interaction + self.zbl(vectors, batch.centers, batch.neighbors, batch.species)
+            interaction = interaction + self.zbl(vectors, *edges)
         reference = self.e0[batch.species]
         interaction_energy = _pool(interaction, batch)
         return Prediction(

@@ -1,16 +1,16 @@
-"""Ziegler–Biersack–Littmark screened nuclear repulsion, switched off between bonded distances."""
+"""Ziegler–Biersack–Littmark screened nuclear repulsion, switched off at the core radius."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from clebsch.basis import CutoffConfig, cutoff_function
+from clebsch.models.core import CoreRadii
 from clebsch.models.float64_constants import Float64Constants
 
 COULOMB = 14.399645478425668  # e^2 / (4 pi eps0) in eV Å
@@ -21,30 +21,28 @@ EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 
 
 class ZBL(Float64Constants):
-    r"""Repulsion of short distances, zero from the sum of the covalent radii on.
+    r"""Repulsion of short distances, zero from the core radius R of the pair on.
 
     .. math:: E_i = \frac12 \sum_j \frac{e^2}{4 \pi \epsilon_0} \frac{Z_i Z_j}{r_{ij}} \phi(r_{ij} / a_{ij})
-              f_c(r_{ij} / (R_i + R_j)), \qquad a_{ij} = \frac{0.8854\, a_0}{Z_i^{0.23} + Z_j^{0.23}}
+              f_c(r_{ij} / R_{ij}), \qquad a_{ij} = \frac{0.8854\, a_0}{Z_i^{0.23} + Z_j^{0.23}}
 
     with :math:`\phi(x) = \sum_n c_n e^{-\gamma_n x}` the universal screening function
     (Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter, 1985).
 
     Args:
         elements: chemical symbols, in the order of the element index.
-        r_max: cutoff of the neighbour list in Å; the switch-off never lies beyond it.
+        core: the radii R; they never lie beyond the cutoff of the neighbour list.
     """
 
     CUTOFF = CutoffConfig(kind="polynomial", p=6)
 
     numbers: Tensor
-    radii: Tensor
 
-    def __init__(self, elements: Sequence[str], r_max: float) -> None:
+    def __init__(self, elements: Sequence[str], core: CoreRadii) -> None:
         super().__init__()
-        numbers = np.array([atomic_numbers[symbol] for symbol in elements])
+        self.core = core
+        numbers = [atomic_numbers[symbol] for symbol in elements]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.float64), persistent=False)
-        radii = torch.tensor(covalent_radii[numbers], dtype=torch.float64)
-        self.register_buffer("radii", radii.clamp(max=r_max / 2), persistent=False)
 
     def forward(
         self,
@@ -60,7 +58,6 @@ class ZBL(Float64Constants):
         x = r * (charge_i**0.23 + charge_j**0.23) / (SCREENING * BOHR)
         terms = zip(COEFFICIENTS, EXPONENTS, strict=True)
         screening = torch.stack([factor * torch.exp(-rate * x) for factor, rate in terms]).sum(0)
-        radius = self.radii[species]
-        switch = cutoff_function(self.CUTOFF, r / (radius[centers] + radius[neighbors]), 1.0)
+        switch = cutoff_function(self.CUTOFF, r / self.core.of(centers, neighbors, species), 1.0)
         energy = 0.5 * COULOMB * charge_i * charge_j / r * screening * switch
         return energy.new_zeros(species.shape[0]).index_add(0, centers, energy)
