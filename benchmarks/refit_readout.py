@@ -3,7 +3,8 @@
     python benchmarks/refit_readout.py runs/acac_small
 
 The energy is linear in the last weights of every readout. Their optimum at all other weights fixed is found with a
-ridge around the trained values, chosen on the validation set; the errors before and after are printed.
+ridge around the trained values, chosen on the validation set. The errors before and after are printed; the file is left
+as it is.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ def moved(weight: nn.Parameter, index: int) -> Iterator[None]:
     """One entry of a weight is larger by one inside the block."""
     entry = weight.data.view(-1)[index]
     entry += 1
-    yield
-    entry -= 1
+    try:
+        yield
+    finally:
+        entry -= 1
 
 
 def rows(comparison: Comparison, train: TrainConfig) -> np.ndarray:

@@ -157,7 +157,7 @@ def test_no_modules_without_a_subject():
 def test_nothing_speaks_of_one_machine_or_of_its_making():
     """No path of a particular machine, and no word about who or what wrote the text."""
     forbidden = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users)/|\bsessions?\b", re.IGNORECASE)
-    texts = [*SOURCE.rglob("*"), *ROOT.glob("*"), *(ROOT / "docs").rglob("*"), *(ROOT / "recipes").glob("*")]
+    texts = [*SOURCE.rglob("*"), *ROOT.glob("*"), *(ROOT / "docs").rglob("*"), *(ROOT / "recipes").rglob("*")]
     for path in texts:
         if path.is_file() and path.suffix in (".py", ".md", ".yaml", ".toml", ".txt", ".cff", ""):
             for number, line in enumerate(path.read_text().splitlines(), 1):

@@ -155,10 +155,31 @@ def test_energies_alone(alloy_file: Path, tmp_path: Path):
     assert result.accuracies["valid"].force_rmse_meV_A is None
 
 
+def test_the_core_begins_where_the_data_end(alloy_file: Path, tmp_path: Path):
+    """At 0.95 of the shortest distance of every pair; what is trained on is not changed."""
+    energy = {"e0": "least_squares", "core": True}
+    result = run(recipe(alloy_file, tmp_path / "a", energy=energy))
+    shortest = result.statistics.shortest_distances
+    assert set(shortest) <= {"Cu-Cu", "Cu-Au", "Au-Au"} and 2 < shortest["Cu-Cu"] < 2.6
+    assert result.potential.config.core == {pair: 0.95 * distance for pair, distance in shortest.items()}
+    bare = run(recipe(alloy_file, tmp_path / "b", energy={"e0": "least_squares"}))
+    assert result.accuracies["same"] == bare.accuracies["same"]
+
+
+def test_one_repulsion(alloy_file: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="core includes the repulsion of zbl"):
+        recipe(alloy_file, tmp_path, energy={"zbl": True, "core": True})
+
+
+def test_a_sum_that_is_not_divided_has_no_number_of_neighbors(alloy_file: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="clebsch does not divide the sum over neighbours"):
+        recipe(alloy_file, tmp_path, model={"preset": "clebsch", "avg_num_neighbors": 5})
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path):
     config = load_recipe(path)
-    assert config.output.name.startswith(path.stem)
+    assert config.output.name == {"rmd17": "rmd17_aspirin"}.get(path.stem, path.stem)
     assert isinstance(config.model.build(("H", "C", "O")), MultiACEConfig)
 
 

@@ -84,7 +84,9 @@ class PresetModel(StrictConfig):
     @model_validator(mode="after")
     def _builds(self) -> PresetModel:
         try:
-            self.build(("H",))
+            config = self.build(("H",))
+            if self.avg_num_neighbors and config.neighbor_normalization == "none":
+                raise ValueError(f"{self.preset} does not divide the sum over neighbours; leave avg_num_neighbors out")
         except ValidationError as error:
             reasons = (item["msg"].removeprefix("Value error, ") for item in error.errors())
             raise ValueError("; ".join(reasons)) from None
@@ -128,8 +130,8 @@ class Energy(StrictConfig):
             per atom above E0, or 1.
         shift: mean energy per atom above E0, or nothing.
         zbl: whether the screened nuclear repulsion is added.
-        core: whether, instead, it begins at 0.85 of the shortest distance that each pair of elements has in the
-            training set, and the network sees no shorter distance than that.
+        core: whether, instead, it begins at 0.95 of the shortest distance that a pair of elements has in the training
+            set, and the network is held where it would have to extrapolate further (`clebsch.models.core.CoreRadii`).
     """
 
     e0: str | dict[str, float] = "isolated_atoms"
@@ -141,7 +143,7 @@ class Energy(StrictConfig):
     @model_validator(mode="after")
     def _one_repulsion(self) -> Energy:
         if self.zbl and self.core:
-            raise ValueError("core has the repulsion of zbl; set one of them")
+            raise ValueError("core includes the repulsion of zbl; set zbl to false, or leave core out")
         return self
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
 NUM_REFERENCE_FRAMES = 3
 E0_AGREEMENT = 1e-6  # eV
-CORE = 0.85  # of the shortest distance in the training set: hotter molecules come closer, the network may say how far
+CORE = 0.95  # of the shortest distance in the training set; hotter atoms come a little closer
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,11 @@ def _report(console: Console | None, sets: Sets, statistics: Statistics, potenti
     e0 = ", ".join(f"{symbol} {energy:.3f}" for symbol, energy in statistics.e0.items())
     tests = ", ".join(f"{name} {len(frames)}" for name, frames in sets.tests.items()) or "none"
     parameters = sum(parameter.numel() for parameter in potential.parameters())
+    radii = ", ".join(f"{pair} {radius:.2f}" for pair, radius in (potential.config.core or {}).items()) or "none"
     for line in (
         f"configurations: {len(sets.train)} to train, {len(sets.valid)} to validate; tests: {tests}",
         f"E0 (eV): {e0}; neighbours within {potential.r_max} Å: {statistics.average_num_neighbors:.1f}",
+        f"core radii (Å): {radii}",
         f"model: {len(potential.config.model.layers)} layers, {parameters:,} parameters, {potential.dtype}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -109,6 +109,12 @@ def test_missing_test_set_that_is_asked_for(three_bpa_folder: Path):
         load_dataset("3bpa", three_bpa_folder.parent, tests=["test_1200K"])
 
 
+def test_a_training_set_is_no_test_set_of_its_own(data_root: Path):
+    with pytest.raises(DataError, match="acac: 'valid_600K' is the training set 'train_600K' itself"):
+        load_dataset("acac", data_root, train="train_600K", tests=["valid_600K"])
+    assert "valid_600K" not in load_dataset("acac", data_root).tests, "settings are chosen by it"
+
+
 def small_source(url: str, folder: Path) -> Source:
     """The table of acetylacetone with the checksums of small stand-ins."""
     files = {}
@@ -239,7 +245,8 @@ def test_checksums_of_the_published_files(source: Source, data_root: Path):
 @pytest.mark.parametrize(
     ("name", "train", "tests", "elements"),
     [
-        ("acac", 500, {"test_MD_600K": 650, "test_H_transfer": 15, "test_dihedral": 45, "valid_600K": 500}, "HCO"),
+        ("acac", 500, {"test_MD_300K": 650, "test_MD_600K": 650, "test_H_transfer": 15, "test_dihedral": 45}, "HCO"),
+        ("acac", 500, {"valid_600K": 500}, "HCO"),
         ("3bpa", 500, {"test_mixedT": 469}, "HCNO"),
         ("ethanol", 1000, {"test_H_removal": 60, "test_norm_mode_874": 37, "test_dimers": 429}, "HCNO"),
         ("lips", 500, {}, None),

@@ -18,10 +18,10 @@ R_MAX = 3.0
 E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
 
 
-def linear_potential(seed: int = 0, correlation: int = 3) -> Potential:
+def linear_potential(seed: int = 0, correlation: int = 3, core: dict[str, float] | None = None) -> Potential:
     model = linear_ace(elements=ELEMENTS, r_max=R_MAX, num_channels=3, l_max=2, correlation=correlation, num_radial=4)
     return Potential(
-        PotentialConfig(model=model),
+        PotentialConfig(model=model, core=core),
         e0=E0,
         scale=1.7,
         shift={"H": 0.1, "C": 0.2, "O": 0.3},
@@ -49,17 +49,23 @@ def graphs(request: pytest.FixtureRequest, train_graphs: list[Graph], periodic_g
     return train_graphs if request.param == "molecules" else periodic_graphs
 
 
+@pytest.mark.parametrize("core", [None, {"H-O": 1.6, "C-C": 1.9, "C-H": 1.7}], ids=["bare", "core"])
 @pytest.mark.parametrize("correlation", [2, 3])
-def test_rows_times_coefficients_are_energies_and_forces(graphs: list[Graph], correlation: int):
-    potential, coefficients = with_random_coefficients(linear_potential(correlation=correlation))
+def test_rows_times_coefficients_are_energies_and_forces(graphs: list[Graph], correlation: int, core: dict | None):
+    potential, coefficients = with_random_coefficients(linear_potential(correlation=correlation, core=core))
     batch = collate(graphs)
-    energy_rows, force_rows = LinearFeatures(potential)(batch)
+    features = LinearFeatures(potential)
+    energy_rows, force_rows = features(batch)
+    energy, forces = features.constant(batch)
     prediction = potential(batch)
-    reference = (potential.e0 + potential.shift)[batch.species]
-    constant = torch.zeros(batch.num_graphs, dtype=torch.float64).index_add(0, batch.graph_index, reference)
-    torch.testing.assert_close(energy_rows @ coefficients + constant, prediction.energy, rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(energy_rows @ coefficients + energy, prediction.energy, rtol=1e-12, atol=1e-9)
     assert prediction.forces is not None and prediction.forces.abs().max() > 0.1
-    torch.testing.assert_close((force_rows @ coefficients).reshape(-1, 3), prediction.forces, rtol=1e-10, atol=1e-9)
+    torch.testing.assert_close(
+        (force_rows @ coefficients + forces).reshape(-1, 3), prediction.forces, rtol=1e-10, atol=1e-9
+    )
+    reference = (potential.e0 + potential.shift)[batch.species]
+    without = torch.zeros(batch.num_graphs, dtype=torch.float64).index_add(0, batch.graph_index, reference)
+    assert torch.equal(energy, without) == (core is None), "the repulsion is there where there is a core"
 
 
 def test_solution_is_that_of_numpy(train_graphs: list[Graph], valid_graphs: list[Graph]):

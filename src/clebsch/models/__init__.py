@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clebsch.models.config import LayerConfig, MultiACEConfig
+from clebsch.models.core import CoreRadii
 from clebsch.models.device import find_device
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.potential import Potential, PotentialConfig, Prediction
@@ -11,6 +12,7 @@ from clebsch.models.serialization import load_potential, read_potential_header, 
 from clebsch.models.zbl import ZBL
 
 __all__ = [
+    "CoreRadii",
     "LayerConfig",
     "MultiACE",
     "MultiACEConfig",

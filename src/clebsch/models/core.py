@@ -16,13 +16,14 @@ Radii = Mapping[str, float]
 
 
 class CoreRadii(Float64Constants):
-    r"""Distances at which the cores of two elements begin, and the map that keeps a network out of them.
+    r"""The distance R of two elements below which nuclei repel, and the map that keeps a network out of their cores.
 
-    .. math:: r' = R \Big[1 - w \big(\tfrac12 - t^3 + \tfrac12 t^4\big)\Big] \;\text{for}\; r < R, \qquad
-              t = \mathrm{clip}\Big(\frac{r / R - 1 + w}{w}, 0, 1\Big), \qquad w = 0.1
+    .. math:: r' = a \Big[1 - w \big(\tfrac12 - t^3 + \tfrac12 t^4\big)\Big] \;\text{for}\; r < a = 0.9\, R,
+              \qquad t = \mathrm{clip}\Big(\frac{r / a - 1 + w}{w}, 0, 1\Big), \qquad w = 0.1
 
-    and r' = r from the core radius R on: twice continuously differentiable, and constant below 0.9 R. The idea is that
-    of the inner cutoff of ACE (Bochkarev et al., Phys. Rev. Materials 6, 013804).
+    and r' = r elsewhere: twice continuously differentiable, and constant, 0.95 a, below 0.9 a. A repulsion that begins
+    at R is therefore there before the network is held. The idea is that of the inner cutoff of ACE (Bochkarev et al.,
+    Phys. Rev. Materials 6, 013804).
 
     Args:
         elements: chemical symbols, in the order of the element index.
@@ -34,6 +35,7 @@ class CoreRadii(Float64Constants):
         ConfigError: a pair is not one of two known elements, is named twice, or its R is not within (0, r_max).
     """
 
+    HELD = 0.9
     WIDTH = 0.1
 
     radii: Tensor
@@ -45,14 +47,14 @@ class CoreRadii(Float64Constants):
         table = covalent[:, None] + covalent[None, :]
         for (i, j), radius in check_radii(elements, r_max, radii or {}).items():
             table[i, j] = table[j, i] = radius
+        self.num_elements = len(elements)
         self.register_buffer("radii", table.flatten(), persistent=False)
 
     def of(
         self, centers: Int64[Tensor, " edges"], neighbors: Int64[Tensor, " edges"], species: Int64[Tensor, " atoms"]
     ) -> Float64[Tensor, " edges"]:
         """Core radius R of every edge in Å."""
-        count = round(len(self.radii) ** 0.5)
-        return self.radii.index_select(0, species[centers] * count + species[neighbors])
+        return self.radii.index_select(0, species[centers] * self.num_elements + species[neighbors])
 
     def keep_out(
         self,
@@ -61,9 +63,9 @@ class CoreRadii(Float64Constants):
         neighbors: Int64[Tensor, " edges"],
         species: Int64[Tensor, " atoms"],
     ) -> Float64[Tensor, "edges 3"]:
-        """Edge vectors r_ij in Å to vectors of the same direction and the length r'."""
+        """Edge vectors r_ij in Å, none of them zero, to vectors of the same direction and the length r'."""
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        radius = self.of(centers, neighbors, species)
+        radius = self.HELD * self.of(centers, neighbors, species)
         t = ((r / radius - 1 + self.WIDTH) / self.WIDTH).clamp(0, 1)
         seen = torch.where(r < radius, radius * (1 - self.WIDTH * (0.5 - t**3 + 0.5 * t**4)), r)
         return vectors * (seen / r)[:, None]

@@ -35,8 +35,9 @@ class PotentialConfig(StrictConfig):
     Attributes:
         model: the Multi-ACE model.
         zbl: whether the screened nuclear repulsion is added, up to the sum of the covalent radii.
-        core: core radii in Å of pairs of elements such as "C-H". Below it, the network sees no shorter distance and the
-            screened nuclear repulsion is added; None for neither.
+        core: radii in Å of pairs of elements such as "C-H", at which that repulsion begins instead, and below which
+            the network is held (`CoreRadii`); pairs that are not named have the sum of the covalent radii. None for
+            no core.
     """
 
     model: MultiACEConfig
@@ -46,7 +47,7 @@ class PotentialConfig(StrictConfig):
     @model_validator(mode="after")
     def _one_repulsion(self) -> PotentialConfig:
         if self.zbl and self.core is not None:
-            raise ValueError("the core has the repulsion of zbl; set zbl to false or core to null")
+            raise ValueError("core includes the repulsion of zbl; set zbl to false, or leave core out")
         return self
 
 
@@ -75,6 +76,9 @@ class Potential(Float64Constants):
     r"""Interatomic potential.
 
     .. math:: E = \sum_i \Big[ E_0(z_i) + \mathrm{scale}(z_i) \sum_t e_i^{(t)} + \mathrm{shift}(z_i) \Big]
+              + E_\mathrm{ZBL}
+
+    the last term with ``zbl`` or a ``core``.
 
     Args:
         config: the model.
@@ -88,7 +92,8 @@ class Potential(Float64Constants):
     Raises:
         DataError: an element has no E0, scale or shift, or it is no finite number.
         BackendError: the backend is not available.
-        ConfigError: a layer has hidden irreps that cannot be reached, or no scalars for its readout.
+        ConfigError: a layer has hidden irreps that cannot be reached, or no scalars for its readout; or a core radius
+            makes no sense.
     """
 
     e0: Tensor

@@ -242,10 +242,11 @@ def clebsch(
 ) -> MultiACEConfig:
     r"""The model to start with: MACE with smooth radial functions of every element pair and a sum that is not divided.
 
-    .. math:: R_{pk}(r; z_i, z_j) = \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
+    .. math:: R_{pk}(r; z_i, z_j) \propto \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
 
-    in place of a network, so that what is learned first is smooth. Chosen on validation data of acetylacetone, see
-    docs/results.md; to be trained with the optimiser Muon.
+    in place of a network (`RadialModel` "linear", `RadialBasis` with decay 1), so that what is learned first is smooth.
+    It is for a handful of elements, as the weights grow with the square of their number. Chosen on validation data of
+    acetylacetone, see docs/results.md; to be trained with the optimiser Muon.
 
     Args:
         elements: chemical symbols.
@@ -253,8 +254,14 @@ def clebsch(
             channels of them.
         r_max: cutoff in Å.
         spline_intervals: of the splines that carry the radial weights; None for the exact functions.
+
+    Raises:
+        ConfigError: another size.
     """
-    layers, channels, degree = {"S": (2, 64, 1), "M": (3, 64, 2), "L": (3, 128, 2)}[size]
+    sizes = {"S": (2, 64, 1), "M": (3, 64, 2), "L": (3, 128, 2)}
+    if size not in sizes:
+        raise ConfigError(f"size: expected one of {', '.join(sizes)}, got '{size}'")
+    layers, channels, degree = sizes[size]
     config = mace(
         elements=elements,
         r_max=r_max,

@@ -45,7 +45,7 @@ class StudyConfig(StrictConfig):
         if not isinstance(axes, dict):
             return axes
         return {
-            name: {str(label): keys for label, keys in values.items()} if isinstance(values, dict) else values
+            name: {_name(label): keys for label, keys in values.items()} if isinstance(values, dict) else values
             for name, values in axes.items()
         }
 
@@ -76,6 +76,10 @@ class Cell:
     def directory(self, study: Path) -> Path:
         """Folder of the run."""
         return study / "cells" / self.digest
+
+
+def _name(label: Any) -> Any:
+    return str(label) if isinstance(label, (int, float)) and not isinstance(label, bool) else label
 
 
 def load_study(path: str | Path) -> tuple[StudyConfig, list[Cell]]:
@@ -147,7 +151,7 @@ def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]])
     if not values:
         raise ConfigError(f"axes: '{name}' has no values. Give at least one.")
     if isinstance(values, Mapping):
-        choices = [(str(label), dict(keys)) for label, keys in values.items()]
+        choices = [(label, dict(keys)) for label, keys in values.items()]
     else:
         choices = [(_label(value), {name: value}) for value in values]
     labels = [label for label, _ in choices]

@@ -154,7 +154,9 @@ class LinearFeatures:
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy rows [graphs, columns] and force rows [3 atoms, columns] such that E = rows c, F = rows c."""
         vectors = edge_vectors(batch, batch.positions, batch.cell).to(self.potential.dtype).requires_grad_(True)
-        phi = self._edge_basis(batch, vectors)
+        core = self.potential.core
+        seen = vectors if core is None else core.keep_out(vectors, batch.centers, batch.neighbors, batch.species)
+        phi = self._edge_basis(batch, seen.to(vectors.dtype))
         basis = phi.detach().new_zeros(phi.shape[0], len(batch.species), phi.shape[2])
         basis = basis.index_add(1, batch.centers, phi.detach()).requires_grad_(True)
         invariants = self.product.uncontracted([basis])
@@ -163,6 +165,17 @@ class LinearFeatures:
         gradients = _directional(phi, vectors)  # [3, components, edges, channels]
         per_edge = _contract(slopes, gradients, batch.centers)
         return self._energy_rows(batch, values.detach()), self._force_rows(batch, per_edge)
+
+    def constant(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is there without the columns, E0, shift and repulsion: energies [graphs], forces [3 atoms]."""
+        positions = batch.positions.detach().requires_grad_(True)
+        energy = (self.potential.e0 + self.potential.shift)[batch.species] + 0 * positions.sum(1)
+        if self.potential.zbl is not None:
+            vectors = edge_vectors(batch, positions, batch.cell)
+            energy = energy + self.potential.zbl(vectors, batch.centers, batch.neighbors, batch.species)
+        (gradient,) = torch.autograd.grad(energy.sum(), positions)
+        energy = energy.detach()
+        return energy.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, energy), -gradient.reshape(-1)
 
     def set_coefficients(self, coefficients: torch.Tensor) -> None:
         """Write the solution into the product-basis weights; the readout becomes a plain sum over channels."""
@@ -236,12 +249,11 @@ def _weighted_rows(
         if batch.energy is None or batch.forces is None:
             raise DataError(f"{graphs[indices[0]].origin}: the linear fit needs energies and forces. Name their keys.")
         energy_rows, force_rows = features(batch)
-        reference = (features.potential.e0 + features.potential.shift)[batch.species]
-        energy = batch.energy - reference.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, reference)
+        energy, forces = features.constant(batch)
         factor = energy_factor / batch.num_atoms.double()
         yield (
             torch.cat([energy_rows * factor[:, None], force_rows * force_factor]),
-            torch.cat([energy * factor, batch.forces.reshape(-1) * force_factor]),
+            torch.cat([(batch.energy - energy) * factor, (batch.forces.reshape(-1) - forces) * force_factor]),
         )
 
 

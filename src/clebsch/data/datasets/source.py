@@ -99,10 +99,15 @@ class Source:
         train = self._known(train or next(iter(self.train)), self.train, "training set")
         configurations = self.read(train, folder, download)
         available = {**self.tests, **{name: self.train[origin] for name, origin in self.held_out.items()}}
-        chosen = [self._known(name, available, "test set") for name in (available if tests is None else tests)]
+        default = [name for name in available if not name.startswith("valid")]
+        chosen = [self._known(name, available, "test set") for name in (default if tests is None else tests)]
         loaded: dict[str, list[Configuration]] = {}
         for name in chosen:
             stem = self.held_out.get(name, name)
+            if stem == train and tests is not None:
+                raise DataError(
+                    f"{self.name}: '{name}' is the training set '{train}' itself. Leave it out of the tests."
+                )
             if stem == train or (tests is None and not download and not self.has(stem, folder)):
                 continue
             loaded[name] = self.read(stem, folder, download)
