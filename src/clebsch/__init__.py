@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         Potential,
         PotentialConfig,
         botnet,
+        clebsch,
         linear_ace,
         mace,
         nequip,
         pace,
     )
     from clebsch.models.serialization import load_potential, save_potential
+    from clebsch.pretrained import load_pretrained
 
 _HOME = {
     "Calculator": "clebsch.deploy.ase",
@@ -37,8 +39,10 @@ _HOME = {
     "Potential": "clebsch.models",
     "PotentialConfig": "clebsch.models",
     "botnet": "clebsch.models",
+    "clebsch": "clebsch.models",
     "linear_ace": "clebsch.models",
     "load_potential": "clebsch.models.serialization",
+    "load_pretrained": "clebsch.pretrained",
     "mace": "clebsch.models",
     "nequip": "clebsch.models",
     "pace": "clebsch.models",
@@ -55,8 +59,10 @@ __all__ = [
     "PotentialConfig",
     "__version__",
     "botnet",
+    "clebsch",
     "linear_ace",
     "load_potential",
+    "load_pretrained",
     "mace",
     "nequip",
     "pace",

@@ -103,6 +103,21 @@ def test_atoms_that_are_too_close_are_pushed_apart():
     assert np.all(np.diff(energies) < 0) and energies[0] - energies[-1] > 100
 
 
+def test_a_core_for_a_finished_potential():
+    """Outside the core it is the same potential, inside the one that was made with it."""
+    bare, core = potential(None), {"C-O": 1.3}
+    expected = potential(core)
+    expected.load_state_dict(bare.state_dict())
+    for r, same in ((1.4, bare), (1.25, expected), (0.7, expected)):
+        energies = []
+        for model in (bare.with_core(core), same):
+            energies.append(
+                Atoms("CO", [[0, 0, 0], [0, 0, r]], calculator=clebsch.Calculator(model)).get_potential_energy()
+            )
+        assert energies[0] == energies[1]
+    assert potential(None, zbl=True).with_core(core).config.zbl is False
+
+
 def test_one_repulsion_only():
     with pytest.raises(
         ValidationError, match="core includes the repulsion of zbl; set zbl to false, or leave core out"

@@ -178,9 +178,23 @@ class Potential(Float64Constants):
 
         The error falls with the fourth power of ``intervals``, that of forces with the third (docs/performance.md).
         """
-        model = MultiACEConfig(**{**dict(self.config.model), "spline_intervals": intervals})
+        return self._with(model=MultiACEConfig(**{**dict(self.config.model), "spline_intervals": intervals}))
+
+    def with_core(self, radii: Mapping[str, float]) -> Potential:
+        """Return a copy with a core that begins at ``radii``, in Å by pair such as "C-H", in place of a ZBL term.
+
+        The shortest distances of the training set (`compute_statistics`), times a number below 1, change nothing
+        there.
+
+        Raises:
+            ConfigError: a pair or a radius makes no sense.
+        """
+        return self._with(zbl=False, core=dict(radii))
+
+    def _with(self, **changes: Any) -> Potential:
+        """A copy with the same weights and another config."""
+        config = PotentialConfig.model_validate({**dict(self.config), **changes})
         zeros = dict.fromkeys(self.elements, 0.0)
-        config = self.config.model_copy(update={"model": model})
         copy = type(self)(config, e0=zeros, dtype=self.dtype, backend=self.backend)
         copy.load_state_dict(self.state_dict())
         return copy.to(self.device)

@@ -1,0 +1,56 @@
+"""Put the potential of a run among those that come with the library.
+
+    python benchmarks/publish_potential.py acac runs/acac recipes/acac.yaml
+
+The file is written anew: weights and errors of the run, and reference frames that are not of its data set but a cluster
+and a box of its elements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+from clebsch.models.serialization import load_potential, save_potential
+from clebsch.pretrained import FOLDER
+from clebsch.recipe import load_recipe
+from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
+
+ROOT = Path(__file__).resolve().parents[1]
+FREE = {"output"}
+KEPT = ("n", "energy_rmse_meV", "force_rmse_meV_A", "energy_mae_meV", "force_mae_meV_A")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="acac, 3bpa, ethanol, …")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("recipe", type=Path, help="its recipe, in this repository")
+    arguments = parser.parse_args()
+    recipe = arguments.recipe.resolve().relative_to(ROOT)
+    wanted, found = (
+        load_recipe(path).model_dump(exclude=FREE) for path in (ROOT / recipe, arguments.run / CONFIG_NAME)
+    )
+    if wanted != found:
+        parser.error(f"{recipe} is not the recipe of {arguments.run}")
+    results = json.loads((arguments.run / RESULTS_NAME).read_text())
+    errors = {name: {key: found[key] for key in KEPT} for name, found in results["errors"].items()}
+    about = {
+        "recipe": recipe.as_posix(),
+        "seconds": round(results["fit"]["seconds"]),
+        "parameters": results["num_parameters"],
+        "errors": errors,
+    }
+    path = FOLDER / f"{arguments.name}.safetensors"
+    save_potential(load_potential(arguments.run / POTENTIAL_NAME), path, metadata=about)
+    index_path = FOLDER / "index.json"
+    index = json.loads(index_path.read_text()) if index_path.is_file() else {}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    index[arguments.name] = {"file": path.name, "sha256": digest, **about}
+    index_path.write_text(json.dumps(index, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Potentials that come with the library: small, trained by the recipes of the repository on public data.
+
+``index.json`` beside the files has the recipe, the errors and the SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clebsch.errors import CheckpointError, ConfigError, did_you_mean
+from clebsch.models import Potential
+from clebsch.models.serialization import load_potential
+
+FOLDER = Path(__file__).parent
+
+
+@lru_cache
+def _read_index() -> str:
+    return (FOLDER / "index.json").read_text()
+
+
+def pretrained_index() -> dict[str, dict[str, Any]]:
+    """Return, by name, file, SHA-256, recipe, seconds of training and errors (meV, meV/Å) of every potential."""
+    return json.loads(_read_index())
+
+
+def pretrained_path(name: str) -> Path:
+    """Return the file of a potential, for the command line or another program.
+
+    Raises:
+        ConfigError: there is no such potential.
+        CheckpointError: the file is not the one that was published.
+    """
+    index = pretrained_index()
+    if name not in index:
+        raise ConfigError(f"There is no potential '{name}'.{did_you_mean(name, index)} There are: {', '.join(index)}.")
+    path = FOLDER / index[name]["file"]
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != index[name]["sha256"]:
+        raise CheckpointError(
+            f"'{path}' is missing or damaged: its SHA-256 is not that of index.json. Install clebsch again."
+        )
+    return path
+
+
+def load_pretrained(
+    name: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu", backend: str | None = None
+) -> Potential:
+    """Return a potential that comes with the library.
+
+    Args:
+        name: one of `pretrained_index`.
+        dtype: of the network; None for that it was trained in.
+        device: torch device.
+        backend: kernels; None for the fastest of the device.
+
+    Raises:
+        ConfigError: there is no such potential.
+        CheckpointError: the file is missing or damaged.
+    """
+    return load_potential(pretrained_path(name), dtype=dtype, device=device, backend=backend)
