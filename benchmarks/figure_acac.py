@@ -2,7 +2,7 @@
 
     python benchmarks/figure_acac.py runs docs/acac.png
 
-reads metrics.jsonl of ``runs/acac``, ``runs/acac_small`` and ``runs/acac_pace`` and results.json of
+reads metrics.jsonl of ``runs/acac_small``, ``runs/acac`` and ``runs/acac_large`` and results.json of
 ``runs/acac_linear_ace``, which ``clebsch train`` has written.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clebsch.evaluate.plots import PALETTE, figure
 
-NAMES = {"acac": "clebsch, M", "acac_small": "clebsch, S", "acac_pace": "PACE, 64 channels"}
+NAMES = {"acac_small": "clebsch, S", "acac": "clebsch, M", "acac_large": "clebsch, L"}
 
 
 def main() -> None:
