@@ -115,9 +115,10 @@ class Potential(Float64Constants):
         self.config, self.backend = config, backend or default_backend()
         generator = torch.Generator().manual_seed(seed)
         self.model = MultiACE(config.model, dtype=dtype, generator=generator, backend=self.backend)
-        core = CoreRadii(self.elements, self.r_max, config.core)
-        self.core = None if config.core is None else core
-        self.zbl = ZBL(self.elements, core) if config.zbl or self.core is not None else None
+        self.core = None if config.core is None else CoreRadii(self.elements, self.r_max, config.core)
+        self.zbl = None
+        if config.zbl or self.core is not None:
+            self.zbl = ZBL(self.elements, self.core or CoreRadii(self.elements, self.r_max))
         for name, values in {"e0": e0, "scale": scale, "shift": shift}.items():
             self.register_buffer(name, _per_element(name, values, self.elements))
 
