@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -12,6 +13,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 # Most tests are about the model, not its kernels, and take those that need no compilation; others name the backend.
 os.environ.setdefault("CLEBSCH_BACKEND", "reference")
@@ -51,3 +53,21 @@ def alloy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "alloy.xyz"
     ase.io.write(path, [labelled_alloy(seed) for seed in range(12)])
     return path
+
+
+@pytest.fixture(scope="session")
+def make_clusters() -> Callable[[str, int], list[Atoms]]:
+    """Makes a number of labelled Lennard-Jones clusters of five atoms, the same ones every time."""
+
+    def make(formula: str, count: int) -> list[Atoms]:
+        rng = np.random.default_rng(0)
+        frames = []
+        for _ in range(count):
+            grid = 1.2 * np.array(np.unravel_index(rng.permutation(8)[:5], (2, 2, 2))).T
+            atoms = Atoms(formula, grid + 0.1 * rng.normal(size=(5, 3)))
+            atoms.calc = LennardJones(sigma=1.0, epsilon=0.1, rc=6.0)
+            atoms.get_forces()
+            frames.append(atoms)
+        return frames
+
+    return make

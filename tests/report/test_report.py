@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from ase.calculators.lj import LennardJones
 
 from clebsch.cli import main
 from clebsch.errors import ConfigError
@@ -31,17 +31,12 @@ MODEL = {"preset": "mace", "num_channels": 2, "l_max": 1, "L_max": 0, "correlati
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def recipe(
+    tmp_path_factory: pytest.TempPathFactory, make_clusters: Callable[[str, int], list[Atoms]]
+) -> dict[str, Any]:
     """A recipe on labelled clusters, one epoch long."""
     folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(12):
-        grid = 1.2 * np.array(np.unravel_index(rng.permutation(8)[:5], (2, 2, 2))).T
-        atoms = Atoms("Ar3Kr2", grid + 0.1 * rng.normal(size=(5, 3)))
-        atoms.calc = LennardJones(sigma=1.0, epsilon=0.1, rc=6.0)
-        atoms.get_forces()
-        frames.append(atoms)
+    frames = make_clusters("Ar3Kr2", 12)
     ase.io.write(folder / "train.xyz", frames[:9])
     ase.io.write(folder / "test.xyz", frames[9:])
     return {

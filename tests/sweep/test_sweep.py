@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from ase.calculators.lj import LennardJones
 
 from clebsch.cli import main
 from clebsch.errors import ConfigError
@@ -32,16 +32,9 @@ LINEAR = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, make_clusters: Callable[[str, int], list[Atoms]]) -> Path:
     """Labelled clusters of two test sets."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(16):
-        grid = 1.2 * np.array(np.unravel_index(rng.permutation(8)[:5], (2, 2, 2))).T
-        atoms = Atoms("Ar5", grid + 0.1 * rng.normal(size=(5, 3)))
-        atoms.calc = LennardJones(sigma=1.0, epsilon=0.1, rc=6.0)
-        atoms.get_forces()
-        frames.append(atoms)
+    frames = make_clusters("Ar5", 16)
     ase.io.write(tmp_path / "train.xyz", frames[:12])
     ase.io.write(tmp_path / "inside.xyz", frames[12:14])
     ase.io.write(tmp_path / "outside.xyz", frames[14:])
