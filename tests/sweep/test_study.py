@@ -112,7 +112,7 @@ def test_long_values_keep_their_labels_apart():
 def test_every_cell_is_checked_before_one_runs(tmp_path: Path):
     axes: dict[str, Any] = {"model.num_channels": [4, 8], "model.corelation": [1]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": axes}))
-    with pytest.raises(ConfigError, match=r"(?s)model.num_channels = 4.*unknown key 'model.corelation'.*correlation"):
+    with pytest.raises(ConfigError, match=r"(?s)model.num_channels: 4.*unknown key 'model.corelation'.*correlation"):
         load_study(tmp_path / "study.yaml")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": {"seed": []}}))
     with pytest.raises(ConfigError, match="'seed' has no values"):

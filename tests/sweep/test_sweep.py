@@ -96,7 +96,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest
     with pytest.raises(SystemExit) as stopped:
         main(["sweep", str(path)])
     assert stopped.value.code == 1
-    assert "data.valid = 12, seed 0: failed, see" in capsys.readouterr().out.replace("\n", " ")
+    assert "data.valid: 12, seed 0: failed, see" in capsys.readouterr().out.replace("\n", " ")
     assert len(json.loads((folder / "out" / "study.json").read_text())["cells"]) == 1
 
 
@@ -189,3 +189,11 @@ def test_spread_over_seeds():
     assert "| 1 | 2 | 8 | 1.00 | 2 | 1.00 ± 0.00 / 12.00 ± 2.83 |" in as_markdown([group])
     (single,) = group_rows(rows[:1])
     assert single.spread["seconds"] is None and "1.00 / 10.00 |" in as_markdown([single])
+
+
+def test_a_study_of_single_changes_names_the_change():
+    costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/force_rmse_meV_A": 1.0}
+    labels = [{"A": "base", "B": "base"}, {"A": "none", "B": "base"}, {"A": "base", "B": "none"}]
+    rows = [Row(of_cell, 0, str(index), costs) for index, of_cell in enumerate(labels)]
+    _, _, *lines = as_markdown(group_rows(rows)).splitlines()
+    assert [line.split(" | ")[0] for line in lines] == ["| base", "| A: none", "| B: none"]

@@ -11,6 +11,7 @@ import numpy as np
 from clebsch.evaluate import Comparison
 from clebsch.evaluate.accuracy import MILLI
 from clebsch.evaluate.plots import PALETTE
+from clebsch.sweep.study import name_of
 from clebsch.sweep.table import axis_effects
 
 MOST_POINTS = 4000  # of a scatter plot; more are thinned out evenly
@@ -132,7 +133,7 @@ def study_effect(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) ->
 def _group_chart(groups: Sequence[Mapping[str, Any]], x: str, y: str, title: str, x_label: str, scale: str) -> Chart:
     traces = []
     for colour, group in zip(cycle(PALETTE), groups, strict=False):
-        name = ", ".join(value for value in group["labels"].values() if value != "base") or "base"
+        name = name_of(group["labels"])
         error = {"array": [group["spread"][y] or 0.0]}
         point = {"x": [group["mean"][x]], "y": [group["mean"][y]], "error_y": error, "name": name, "mode": "markers"}
         traces.append({**point, "marker": {"color": colour, "size": 9}})

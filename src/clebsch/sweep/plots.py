@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.sweep.study import name_of
 from clebsch.sweep.table import FORCES, Group, axis_effects
 
 COSTS = {"flop_per_atom": "operations per atom", "parameters": "parameters", "seconds": "training time (s)"}
@@ -31,7 +32,6 @@ def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path)
     """Write the error outside the training domain against the one inside."""
     drawn, (axis,) = figure(1)
     for colour, group in zip(PALETTE * (1 + len(groups) // len(PALETTE)), groups, strict=False):
-        name = ", ".join(value for value in group.labels.values() if value != "base") or "base"
         axis.errorbar(
             group.mean[inside],
             group.mean[outside],
@@ -40,7 +40,7 @@ def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path)
             fmt="o",
             color=colour,
             markersize=4,
-            label=name,
+            label=name_of(group.labels),
         )
     axis.set_xlabel(inside)
     axis.set_ylabel(outside)

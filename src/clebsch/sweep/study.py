@@ -78,6 +78,11 @@ class Cell:
         return study / "cells" / self.digest
 
 
+def name_of(labels: Mapping[str, str]) -> str:
+    """Short name of a cell: the labels of its axes, but for those that are left as the base has them."""
+    return ", ".join(f"{axis}: {label}" for axis, label in labels.items() if label != "base") or "base"
+
+
 def _name(label: Any) -> Any:
     return str(label) if isinstance(label, (int, float)) and not isinstance(label, bool) else label
 
@@ -177,6 +182,6 @@ def _combinations(axes: Mapping[str, Mapping[str, Any]], mode: str) -> list[dict
 
 
 def _cell(labels: dict[str, str], recipe: dict[str, Any]) -> Cell:
-    config = parse_recipe(recipe, f"cell {', '.join(f'{k} = {v}' for k, v in labels.items())}")
+    config = parse_recipe(recipe, f"cell {name_of(labels)}")
     content = json.dumps(config.model_dump(mode="json", exclude={"output"}), sort_keys=True)
     return Cell(labels, recipe, hashlib.sha256(content.encode()).hexdigest()[:16])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clebsch.errors import ConfigError, did_you_mean
 from clebsch.sweep.engines import ENGINES, LOG_NAME, EngineConfig, is_finished
 from clebsch.sweep.plots import plot_study
-from clebsch.sweep.study import Cell, StudyConfig, load_study
+from clebsch.sweep.study import Cell, StudyConfig, load_study, name_of
 from clebsch.sweep.table import Group, Row, as_csv, as_json, as_markdown, group_rows, read_row
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write_results(study: StudyConfig, cells: list[Cell]) -> tuple[list[Row], lis
 
 
 def _name(cell: Cell) -> str:
-    return f"{', '.join(f'{axis} = {label}' for axis, label in cell.labels.items())}, seed {cell.seed}"
+    return f"{name_of(cell.labels)}, seed {cell.seed}"
 
 
 def _say(console: Console | None, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from clebsch.evaluate import describe
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
-from clebsch.sweep.study import Cell
+from clebsch.sweep.study import Cell, name_of
 
 ENERGY, FORCES = "energy_rmse_meV", "force_rmse_meV_A"
 
@@ -102,17 +102,21 @@ def as_json(rows: Sequence[Row], groups: Sequence[Group]) -> str:
 
 
 def as_markdown(groups: Sequence[Group]) -> str:
-    """One line per group: energy (meV) / force (meV/Å) RMSE of every set, with ± over seeds where there are several."""
+    """One line per group: energy (meV) / force (meV/Å) RMSE of every set, with ± over seeds where there are several.
+
+    A grid has one column per axis; where axes are varied one at a time, one column names what differs from the base.
+    """
     if not groups:
         return "No cell has been finished.\n"
-    axes = list(dict.fromkeys(axis for group in groups for axis in group.labels))
+    one_at_a_time = any("base" in group.labels.values() for group in groups)
+    axes = ["choice"] if one_at_a_time else list(dict.fromkeys(axis for group in groups for axis in group.labels))
     sets = list(dict.fromkeys(name.rpartition("/")[0] for group in groups for name in group.mean if "/" in name))
     head = [*axes, "seeds", "parameters", "Mflop/atom", "s", *sets]
     lines = [head, ["---"] * len(head)]
     for group in groups:
         costs = [f"{group.mean['parameters']:,.0f}", f"{group.mean['flop_per_atom'] / 1e6:.2f}"]
         cells = [_cell(group, name) for name in sets]
-        labels = [group.labels.get(axis, "") for axis in axes]
+        labels = [name_of(group.labels)] if one_at_a_time else [group.labels.get(axis, "") for axis in axes]
         lines.append([*labels, str(len(group.seeds)), *costs, f"{group.mean['seconds']:.0f}", *cells])
     return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines) + "\n"
 
