@@ -109,6 +109,21 @@ def test_long_values_keep_their_labels_apart():
     assert len(found) == 2 and found[0].labels != found[1].labels
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_study_can_be_changed_when_it_is_called(tmp_path: Path, inline: bool):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    base: Any = BASE if inline else "base.yaml"
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"output": "out", "base": base, "axes": {"model.L_max": [0, 1]}}))
+    config, cells = load_study(path, ["output=other", "seeds=[3]", "base.model.num_channels=4"])
+    assert config.output == Path("other")
+    assert [(cell.seed, cell.recipe["model"]["num_channels"], cell.recipe["model"]["L_max"]) for cell in cells] == [
+        (3, 4, 0), (3, 4, 1),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"unknown key 'model.num_chanels'"):
+        load_study(path, ["base.model.num_chanels=4"])
+
+
 def test_every_cell_is_checked_before_one_runs(tmp_path: Path):
     axes: dict[str, Any] = {"model.num_channels": [4, 8], "model.corelation": [1]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": axes}))

@@ -138,6 +138,10 @@ def bench(  # noqa: PLR0913
 @app.command()
 def sweep(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Base recipe, axes and seeds.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it, as in seeds=[0,1] base.data.dataset=3bpa."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     processes: Annotated[int, typer.Option(min=1, help="Cells at once on this machine.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a cell.")] = 1,
@@ -149,7 +153,7 @@ def sweep(
 
     out = console()
     config = EngineConfig(processes=processes, threads=threads, address=address)
-    result = run_sweep(study, engine, config, console=out)
+    result = run_sweep(study, engine, config, overrides=overrides or [], console=out)
     out.print((result.directory / "study.md").read_text(), highlight=False, markup=False, soft_wrap=True)
     out.print(f"Saved {result.directory}", highlight=False, markup=False, soft_wrap=True)
     if result.failed:

@@ -250,24 +250,25 @@ def clebsch(
 
     Args:
         elements: chemical symbols.
-        size: S, 2 layers of 64 channels, messages up to vectors; M, 3 layers and tensors of second degree; L, 128
-            channels of them.
+        size: S, 2 layers of 64 channels, messages up to vectors, three factors; M, 3 layers, tensors of second degree,
+            two factors; L, 128 channels of them.
         r_max: cutoff in Å.
         spline_intervals: of the splines that carry the radial weights; None for the exact functions.
 
     Raises:
         ConfigError: another size.
     """
-    sizes = {"S": (2, 64, 1), "M": (3, 64, 2), "L": (3, 128, 2)}
+    sizes = {"S": (2, 64, 1, 3), "M": (3, 64, 2, 2), "L": (3, 128, 2, 2)}
     if size not in sizes:
         raise ConfigError(f"size: expected one of {', '.join(sizes)}, got '{size}'")
-    layers, channels, degree = sizes[size]
+    layers, channels, degree, correlation = sizes[size]
     config = mace(
         elements=elements,
         r_max=r_max,
         num_channels=channels,
         L_max=degree,
         num_layers=layers,
+        correlation=correlation,
         spline_intervals=spline_intervals,
     )
     radial = RadialConfig(kind="linear")

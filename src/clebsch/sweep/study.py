@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from clebsch.config import StrictConfig, load_yaml, parse_config
+from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config
 from clebsch.errors import ConfigError
 from clebsch.recipe import RunConfig, parse_recipe
 
@@ -87,14 +87,17 @@ def _name(label: Any) -> Any:
     return str(label) if isinstance(label, (int, float)) and not isinstance(label, bool) else label
 
 
-def load_study(path: str | Path) -> tuple[StudyConfig, list[Cell]]:
-    """Read a study and check every cell of it, before any is run.
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, list[Cell]]:
+    """Read a study, apply ``dotted.key=value`` overrides and check every cell of it, before any is run.
 
     Raises:
         ConfigError: the study, or a cell, is not valid; the message names the cell and the key.
     """
     path = Path(path)
-    study = parse_config(StudyConfig, load_yaml(path), str(path))
+    mapping = load_yaml(path)
+    if isinstance(mapping.get("base"), str) and any(override.startswith("base.") for override in overrides):
+        mapping["base"] = load_yaml(path.parent / mapping["base"])
+    study = parse_config(StudyConfig, apply_overrides(mapping, overrides), str(path))
     base = load_yaml(path.parent / study.base) if isinstance(study.base, str) else study.base
     return study, cells_of(study, base)
 

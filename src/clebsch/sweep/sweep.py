@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,12 @@ class SweepResult:
 
 
 def run_sweep(
-    path: str | Path, engine: str = "local", config: EngineConfig | None = None, *, console: Console | None = None
+    path: str | Path,
+    engine: str = "local",
+    config: EngineConfig | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
 ) -> SweepResult:
     """Run the cells of a study that are not finished and write study.csv, study.json, study.md and the plots.
 
@@ -38,6 +44,7 @@ def run_sweep(
         path: YAML file of the study.
         engine: ``local`` or ``ray``.
         config: cells at once, threads, address of the cluster.
+        overrides: ``dotted.key=value`` of the study, such as ``seeds=[0,1]`` or ``base.train.max_epochs=10``.
         console: where to say how it goes; None for silence.
 
     Raises:
@@ -45,7 +52,7 @@ def run_sweep(
     """
     if engine not in ENGINES:
         raise ConfigError(f"--engine: expected {' or '.join(ENGINES)}, got '{engine}'.{did_you_mean(engine, ENGINES)}")
-    study, cells = load_study(path)
+    study, cells = load_study(path, overrides)
     open_cells = [cell for cell in cells if not is_finished(cell, study.output)]
     _say(console, f"{len(cells)} cells, {len(cells) - len(open_cells)} of them finished")
     failed = []
