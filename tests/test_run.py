@@ -184,16 +184,7 @@ def test_shipped_recipes_are_valid(path: Path):
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} == {
-        "acac",
-        "acac_small",
-        "acac_large",
-        "acac_pace",
-        "acac_linear_ace",
-        "3bpa_small",
-        "ethanol_small",
-        "rmd17",
-    }
+    assert {"acac", "3bpa", "rmd17"} < {path.stem for path in RECIPES}
 
 
 @pytest.mark.parametrize("name", PRESETS)
