@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from clebsch.models.serialization import load_potential
 from clebsch.recipe import PRESETS, FullModel, PresetModel, RunConfig, load_recipe, parse_recipe
 from clebsch.run import RunResult, run
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 MACE = {"preset": "mace", "r_max": 3.5, "num_channels": 4, "l_max": 1, "L_max": 1, "correlation": 2, "num_radial": 4}
 
 
@@ -183,8 +185,10 @@ def test_shipped_recipes_are_valid(path: Path):
     assert isinstance(config.model.build(("H", "C", "O")), MultiACEConfig)
 
 
-def test_there_are_recipes():
-    assert {"acac", "3bpa", "rmd17"} < {path.stem for path in RECIPES}
+def test_the_recipes_that_the_docs_name_are_there():
+    texts = [path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
+    named = {name for text in texts for name in re.findall(r"recipes/[\w/]+\.yaml", text)}
+    assert len(named) > 10 and not [name for name in named if not (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -96,6 +96,7 @@ def test_a_star_stands_for_every_entry_of_a_list():
         ({"a": {}}, "'a' has no values"),
         ({"a": [1, "1"]}, "'a' has two values that read '1'"),
         ({"output": ["x", "y"]}, "every cell has a folder of its own"),
+        ({"a": {"base": {"seed": 1}}}, "'a' has a choice 'base'"),
     ],
 )
 def test_axes_that_make_no_sense(axes: dict[str, Any], message: str):
@@ -120,8 +121,13 @@ def test_a_study_can_be_changed_when_it_is_called(tmp_path: Path, inline: bool):
     assert [(cell.seed, cell.recipe["model"]["num_channels"], cell.recipe["model"]["L_max"]) for cell in cells] == [
         (3, 4, 0), (3, 4, 1),
     ]  # fmt: skip
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**BASE, "dtype": "float64"}))
+    _, (cell, _) = load_study(path, ["base.model.num_channels=4", "base=other.yaml"])
+    assert cell.recipe["dtype"] == "float64" and cell.recipe["model"]["num_channels"] == 4
     with pytest.raises(ConfigError, match=r"unknown key 'model.num_chanels'"):
         load_study(path, ["base.model.num_chanels=4"])
+    with pytest.raises(ConfigError, match="axes cannot be changed on the command line"):
+        load_study(path, ["axes.model.L_max=[0]"])
 
 
 def test_every_cell_is_checked_before_one_runs(tmp_path: Path):

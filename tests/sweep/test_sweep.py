@@ -58,9 +58,9 @@ def cell_folders(folder: Path) -> list[Path]:
 
 
 def test_a_study_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]):
-    path = write_study(folder, {"model.l_max": [0, 1]}, LINEAR, seeds=[0, 1])
+    path = write_study(folder, {"model.l_max": [0, 1]}, LINEAR)
     with pytest.raises(SystemExit) as stopped:
-        main(["sweep", str(path), "--processes", "2"])
+        main(["sweep", str(path), "seeds=[0,1]", "--processes", "2"])
     assert stopped.value.code == 0
     assert "| model.l_max | seeds |" in capsys.readouterr().out
     with open(folder / "out" / "study.csv") as file:

@@ -140,7 +140,7 @@ def sweep(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Base recipe, axes and seeds.")],
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it, as in seeds=[0,1] base.data.dataset=3bpa."),
+        typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it, as in seeds=[0,1] base.train.max_epochs=10."),
     ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     processes: Annotated[int, typer.Option(min=1, help="Cells at once on this machine.")] = 1,

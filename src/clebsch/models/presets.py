@@ -246,12 +246,12 @@ def clebsch(
 
     in place of a network (`RadialModel` "linear", `RadialBasis` with decay 1), so that what is learned first is smooth.
     It is for a handful of elements, as the weights grow with the square of their number. Chosen on validation data of
-    acetylacetone, see docs/results.md; to be trained with the optimiser Muon.
+    acetylacetone, see docs/studies.md; to be trained with the optimiser Muon.
 
     Args:
         elements: chemical symbols.
-        size: S, 2 layers of 64 channels, messages up to vectors, three factors; M, 3 layers, tensors of second degree,
-            two factors; L, 128 channels of them.
+        size: S, 2 layers of 64 channels, messages up to vectors, correlation 3; M, 3 layers of 64 channels, messages up
+            to tensors of second degree, correlation 2; L, M with 128 channels.
         r_max: cutoff in Å.
         spline_intervals: of the splines that carry the radial weights; None for the exact functions.
 

@@ -19,6 +19,8 @@ from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_confi
 from clebsch.errors import ConfigError
 from clebsch.recipe import RunConfig, parse_recipe
 
+BASE = "base"  # label of an axis that is left as the base has it
+
 
 class StudyConfig(StrictConfig):
     """A study of design choices.
@@ -80,7 +82,7 @@ class Cell:
 
 def name_of(labels: Mapping[str, str]) -> str:
     """Short name of a cell: the labels of its axes, but for those that are left as the base has them."""
-    return ", ".join(f"{axis}: {label}" for axis, label in labels.items() if label != "base") or "base"
+    return ", ".join(f"{axis}: {label}" for axis, label in labels.items() if label != BASE) or BASE
 
 
 def _name(label: Any) -> Any:
@@ -88,16 +90,20 @@ def _name(label: Any) -> Any:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, list[Cell]]:
-    """Read a study, apply ``dotted.key=value`` overrides and check every cell of it, before any is run.
+    """Read a study, apply ``dotted.key=value`` overrides to it and its base, and check every cell, before any is run.
 
     Raises:
         ConfigError: the study, or a cell, is not valid; the message names the cell and the key.
     """
     path = Path(path)
-    mapping = load_yaml(path)
-    if isinstance(mapping.get("base"), str) and any(override.startswith("base.") for override in overrides):
+    of_base = [override for override in overrides if override.startswith("base.")]
+    of_study = [override for override in overrides if override not in of_base]
+    if any(override.startswith("axes") for override in of_study):
+        raise ConfigError("axes cannot be changed on the command line, as their names have dots. Change the file.")
+    mapping = apply_overrides(load_yaml(path), of_study)
+    if of_base and isinstance(mapping.get("base"), str):
         mapping["base"] = load_yaml(path.parent / mapping["base"])
-    study = parse_config(StudyConfig, apply_overrides(mapping, overrides), str(path))
+    study = parse_config(StudyConfig, apply_overrides(mapping, of_base), str(path))
     base = load_yaml(path.parent / study.base) if isinstance(study.base, str) else study.base
     return study, cells_of(study, base)
 
@@ -112,7 +118,7 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
             for name, label in combination.items():
                 for key, value in (axes[name][label] if label is not None else {}).items():
                     set_key(recipe, key, value)
-            labels = {name: "base" if label is None else label for name, label in combination.items()}
+            labels = {name: BASE if label is None else label for name, label in combination.items()}
             cell = _cell(labels, recipe)
             cells.setdefault(cell.digest, cell)
     return list(cells.values())
@@ -166,6 +172,10 @@ def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]])
     for label, keys in choices:
         if labels.count(label) > 1:
             raise ConfigError(f"axes: '{name}' has two values that read '{label}'. Remove one, or name them.")
+        if label == BASE:
+            raise ConfigError(
+                f"axes: '{name}' has a choice '{BASE}', which is what the base itself is called. Rename it."
+            )
         if "output" in keys:
             raise ConfigError(f"axes: '{name}' sets output, but every cell has a folder of its own. Remove it.")
     return dict(choices)

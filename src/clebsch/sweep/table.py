@@ -13,7 +13,7 @@ from typing import Any
 
 from clebsch.evaluate import describe
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
-from clebsch.sweep.study import Cell, name_of
+from clebsch.sweep.study import BASE, Cell, name_of
 
 ENERGY, FORCES = "energy_rmse_meV", "force_rmse_meV_A"
 
@@ -75,7 +75,7 @@ def axis_effects(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) ->
 
     Where axes are varied one at a time, only groups that leave the other axes as they are in the base count.
     """
-    alone = [g for g in groups if all(label == "base" for name, label in g["labels"].items() if name != axis)]
+    alone = [g for g in groups if all(label == BASE for name, label in g["labels"].items() if name != axis)]
     found: dict[str, list[float]] = {}
     for group in alone or groups:
         found.setdefault(group["labels"][axis], []).append(group["mean"][metric])
@@ -108,7 +108,7 @@ def as_markdown(groups: Sequence[Group]) -> str:
     """
     if not groups:
         return "No cell has been finished.\n"
-    one_at_a_time = any("base" in group.labels.values() for group in groups)
+    one_at_a_time = any(BASE in group.labels.values() for group in groups)
     axes = ["choice"] if one_at_a_time else list(dict.fromkeys(axis for group in groups for axis in group.labels))
     sets = list(dict.fromkeys(name.rpartition("/")[0] for group in groups for name in group.mean if "/" in name))
     head = [*axes, "seeds", "parameters", "Mflop/atom", "s", *sets]
