@@ -36,7 +36,7 @@ def main() -> None:
     if wanted != found:
         parser.error(f"{recipe} is not the recipe of {arguments.run}")
     results = json.loads((arguments.run / RESULTS_NAME).read_text())
-    errors = {name: {key: found[key] for key in KEPT} for name, found in results["errors"].items()}
+    errors = {name: {key: of_set[key] for key in KEPT} for name, of_set in results["errors"].items()}
     about = {
         "recipe": recipe.as_posix(),
         "seconds": round(results["fit"]["seconds"]),
