@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -36,20 +37,52 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return ``mapping`` with every ``dotted.key=value`` of ``overrides`` set; values are YAML."""
-    result = _copy(mapping)
+    """Return ``mapping`` with every ``dotted.key=value`` of ``overrides`` set as by `set_key`; values are YAML."""
+    result = copy.deepcopy(dict(mapping))
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"Override '{override}' must read key=value, for example train.max_epochs=2.")
-        *parents, last = key.split(".")
-        node = result
-        for parent in parents:
-            child = node.get(parent)
-            node[parent] = child if isinstance(child, dict) else {}
-            node = node[parent]
-        node[last] = _yaml_value(override, value)
+        set_key(result, key, _yaml_value(override, value))
     return result
+
+
+def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, in place; a number picks an entry of a list, ``*`` stands for every entry.
+
+    What is missing or null on the way becomes a mapping; a value is not replaced by one, as that would drop it.
+
+    Raises:
+        ConfigError: the key leads below a single value, or into a list that has no such entry.
+    """
+    nodes: list[Any] = [mapping]
+    *parents, last = key.split(".")
+    for depth, parent in enumerate(parents):
+        nodes = [child for node in nodes for child in _children(node, parent, key)]
+        if any(not isinstance(node, (dict, list)) for node in nodes):
+            above = ".".join(parents[: depth + 1])
+            raise ConfigError(f"'{key}': '{above}' is a single value here; set the whole of it, '{above}={{…}}'.")
+    for node in nodes:
+        for entry in _entries(node, last, key):
+            node[entry] = copy.deepcopy(value)
+
+
+def _children(node: Any, part: str, key: str) -> list[Any]:
+    for entry in _entries(node, part, key):
+        if isinstance(node, dict) and node.get(entry) is None:
+            node[entry] = {}
+    return [node[entry] for entry in _entries(node, part, key)]
+
+
+def _entries(node: Any, part: str, key: str) -> list[Any]:
+    """Keys of a mapping or indices of a list that ``part`` of ``key`` stands for."""
+    if isinstance(node, dict):
+        return [part]
+    if part == "*":
+        return list(range(len(node)))
+    if not part.isdecimal() or int(part) >= len(node):
+        raise ConfigError(f"'{key}': expected * or an index below {len(node)} for a list, got '{part}'.")
+    return [int(part)]
 
 
 def parse_config(cls: type[ConfigType], mapping: Mapping[str, Any], where: str = "config") -> ConfigType:
@@ -69,12 +102,6 @@ def _yaml_value(override: str, value: str) -> Any:
             f"Override '{override}': the value is not valid YAML. Close its brackets and quotes, and quote it for the "
             "shell, for example 'data.tests=[a, b]'."
         ) from None
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return value
 
 
 def _explain(cls: type[BaseModel], item: Any) -> str:

@@ -11,7 +11,6 @@ import yaml
 from clebsch.errors import ConfigError
 from clebsch.models import clebsch
 from clebsch.sweep import StudyConfig, cells_of, load_study
-from clebsch.sweep.study import set_key
 
 STUDIES = sorted((Path(__file__).resolve().parents[2] / "recipes/studies").glob("*.yaml"))
 BASE: dict[str, Any] = {"data": {"train": "train.xyz"}, "model": {"preset": "mace", "num_channels": 8}}
@@ -72,22 +71,6 @@ def test_the_digest_is_of_the_whole_recipe():
     assert cell.digest == same.digest != other.digest
     limits = cells_of(study({"train.max_epochs": [100, 200], "train.patience": [None, 5]}), BASE)
     assert len({cell.digest for cell in limits}) == 4  # what may change where a run is continued, too
-
-
-def test_a_star_stands_for_every_entry_of_a_list():
-    recipe = {"model": {"layers": [{"correlation": 1}, {"correlation": 2}]}}
-    set_key(recipe, "model.layers.*.correlation", 3)
-    set_key(recipe, "model.layers.1.gate", "silu")
-    set_key(recipe, "model.booster.level", 2)
-    assert recipe["model"] == {
-        "layers": [{"correlation": 3}, {"correlation": 3, "gate": "silu"}],
-        "booster": {"level": 2},
-    }
-    with pytest.raises(ConfigError, match=r"expected \* or an index below 2 for a list, got '2'"):
-        set_key(recipe, "model.layers.2.gate", "silu")
-    for key in ("model.layers.*.gate.x", "model.layers.1.gate.x.y"):
-        with pytest.raises(ConfigError, match="single value"):
-            set_key(recipe, key, 1)
 
 
 @pytest.mark.parametrize(

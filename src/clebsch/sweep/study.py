@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config
+from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config, set_key
 from clebsch.errors import ConfigError
 from clebsch.recipe import RunConfig, parse_recipe
 
@@ -122,42 +122,6 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
             cell = _cell(labels, recipe)
             cells.setdefault(cell.digest, cell)
     return list(cells.values())
-
-
-def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key, in place; a number picks an entry of a list, ``*`` stands for every entry.
-
-    Raises:
-        ConfigError: the key leads into a list that has no such entry.
-    """
-    nodes: list[Any] = [mapping]
-    *parents, last = key.split(".")
-    for parent in parents:
-        nodes = [child for node in nodes for child in _children(node, parent, key)]
-    for node in nodes:
-        if isinstance(node, list):
-            for index in _indices(node, last, key):
-                node[index] = copy.deepcopy(value)
-        elif not isinstance(node, dict):
-            raise ConfigError(f"axes: '{key}': nothing can be set at '{last}' of a single value.")
-        else:
-            node[last] = copy.deepcopy(value)
-
-
-def _children(node: Any, part: str, key: str) -> list[Any]:
-    if isinstance(node, list):
-        return [node[index] for index in _indices(node, part, key)]
-    if not isinstance(node, dict) or not isinstance(node.setdefault(part, {}), (dict, list)):
-        raise ConfigError(f"axes: '{key}': nothing can be set below '{part}', which is a single value.")
-    return [node[part]]
-
-
-def _indices(node: list[Any], part: str, key: str) -> list[int]:
-    if part == "*":
-        return list(range(len(node)))
-    if not part.isdecimal() or int(part) >= len(node):
-        raise ConfigError(f"axes: '{key}': expected * or an index below {len(node)} for a list, got '{part}'.")
-    return [int(part)]
 
 
 def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

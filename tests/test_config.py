@@ -1,0 +1,40 @@
+"""Dotted keys: how a recipe is changed on the command line and by a study."""
+
+from __future__ import annotations
+
+import pytest
+
+from clebsch.config import apply_overrides, set_key
+from clebsch.errors import ConfigError
+
+
+def test_overrides_are_yaml_and_leave_the_mapping_alone():
+    recipe = {"train": {"max_epochs": 100}, "model": {"booster": None}}
+    changed = apply_overrides(recipe, ["train.max_epochs=2", "data.tests=[a, b]", "model.booster.level=1"])
+    assert changed == {"train": {"max_epochs": 2}, "data": {"tests": ["a", "b"]}, "model": {"booster": {"level": 1}}}
+    assert recipe == {"train": {"max_epochs": 100}, "model": {"booster": None}}
+
+
+def test_a_star_stands_for_every_entry_of_a_list():
+    recipe = {"model": {"layers": [{"correlation": 1}, {"correlation": 2}], "cutoffs": [4.0, 5.0]}}
+    set_key(recipe, "model.layers.*.correlation", 3)
+    set_key(recipe, "model.layers.1.gate", "silu")
+    set_key(recipe, "model.cutoffs.*", 6.0)
+    set_key(recipe, "model.booster.level", 2)
+    assert recipe["model"] == {
+        "layers": [{"correlation": 3}, {"correlation": 3, "gate": "silu"}],
+        "cutoffs": [6.0, 6.0],
+        "booster": {"level": 2},
+    }
+    with pytest.raises(ConfigError, match=r"expected \* or an index below 2 for a list, got '2'"):
+        set_key(recipe, "model.layers.2.gate", "silu")
+
+
+def test_a_value_is_not_replaced_by_what_is_below_it():
+    recipe = {"energy": {"core": True}, "model": {"layers": [{"gate": "silu"}]}}
+    with pytest.raises(ConfigError, match=r"'energy.core\.C-H': 'energy\.core' is a single value here; set the whole"):
+        apply_overrides(recipe, ["energy.core.C-H=1.2"])
+    for key in ("model.layers.*.gate.x", "model.layers.0.gate.x.y"):
+        with pytest.raises(ConfigError, match=r"'model\.layers\.[*0]\.gate' is a single value"):
+            set_key(recipe, key, 1)
+    assert recipe == {"energy": {"core": True}, "model": {"layers": [{"gate": "silu"}]}}
