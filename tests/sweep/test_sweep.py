@@ -76,6 +76,22 @@ def test_a_study_from_the_command_line(folder: Path, capsys: pytest.CaptureFixtu
         assert (folder / "out" / name).stat().st_size > 5000
 
 
+def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
+    path = write_study(folder, {"model.l_max": [0]}, LINEAR)
+    (squared,) = run_sweep(path).rows
+    (cell,) = cell_folders(folder)
+    written = (cell / "results.json").stat().st_mtime_ns
+    found = run_sweep(path, overrides=["metric=mae"])
+    assert (cell / "results.json").stat().st_mtime_ns == written
+    (row,) = found.rows
+    errors = json.loads((cell / "results.json").read_text())["errors"]["outside"]
+    assert row.numbers["outside/force_mae_meV_A"] == errors["force_mae_meV_A"] != errors["force_rmse_meV_A"]
+    assert "outside/force_rmse_meV_A" in squared.numbers and "outside/force_rmse_meV_A" not in row.numbers
+    shown = f"{errors['energy_mae_meV']:.2f} / {errors['force_mae_meV_A']:.2f}"
+    assert shown in (folder / "out" / "study.md").read_text()
+    assert (folder / "out" / "domains.png").stat().st_size > 5000
+
+
 def test_what_is_finished_is_not_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
     run_sweep(write_study(folder, {"model.l_max": [0]}, LINEAR))
     asked = []

@@ -18,7 +18,7 @@ from clebsch.report import charts
 from clebsch.report.page import Page
 from clebsch.report.structures import structure_dataset, worst_frames
 from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME, read_sets
-from clebsch.sweep.table import FORCES
+from clebsch.sweep.table import force_errors
 from clebsch.train import read_metrics
 from clebsch.train.trainer import METRICS_NAME
 
@@ -82,7 +82,7 @@ def study_page(folder: Path) -> Page:
     page = Page(folder.resolve().name)
     page.section("Cells", "Mean and standard deviation over seeds; RMSE of energy (meV) / forces (meV/Å).")
     page.markdown((folder / "study.md").read_text())
-    metrics = [key for key in groups[0]["mean"] if key.endswith(FORCES) and all(key in g["mean"] for g in groups)]
+    metrics = force_errors([group["mean"] for group in groups])
     if metrics:
         page.section("The design space")
         page.chart(*charts.study_cost(groups, metrics[0]))

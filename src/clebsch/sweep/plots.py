@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clebsch.evaluate.plots import PALETTE, figure
 from clebsch.sweep.study import name_of
-from clebsch.sweep.table import FORCES, Group, axis_effects
+from clebsch.sweep.table import Group, axis_effects, force_errors
 
 COSTS = {"flop_per_atom": "operations per atom", "parameters": "parameters", "seconds": "training time (s)"}
 
@@ -67,8 +67,7 @@ def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
 
 def plot_study(groups: Sequence[Group], directory: Path) -> list[Path]:
     """Write all pictures that the sets of the study allow."""
-    common = [name for name in groups[0].mean if all(name in group.mean for group in groups)]
-    metrics = [name for name in common if name.endswith(FORCES)]
+    metrics = force_errors([group.mean for group in groups])
     if not metrics:
         return []
     paths = [

@@ -32,6 +32,7 @@ class StudyConfig(StrictConfig):
             ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``.
         mode: ``grid`` takes every combination; ``each`` the base and, one axis at a time, every other value.
         seeds: of the split, the initial weights and the shuffling; every cell is run with each.
+        metric: of the tables and plots, root of the mean square or mean absolute error; what is run is the same.
     """
 
     output: Path
@@ -39,6 +40,7 @@ class StudyConfig(StrictConfig):
     axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(min_length=1)
     mode: Literal["grid", "each"] = "grid"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    metric: Literal["rmse", "mae"] = "rmse"
 
     @field_validator("axes", mode="before")
     @classmethod

@@ -68,7 +68,7 @@ def run_sweep(
 
 def write_results(study: StudyConfig, cells: list[Cell]) -> tuple[list[Row], list[Group]]:
     """Write the table of the finished cells and, where there are any, the plots."""
-    rows = [read_row(cell, study.output) for cell in cells if is_finished(cell, study.output)]
+    rows = [read_row(cell, study.output, study.metric) for cell in cells if is_finished(cell, study.output)]
     groups = group_rows(rows)
     study.output.mkdir(parents=True, exist_ok=True)
     (study.output / "study.csv").write_text(as_csv(rows))

@@ -15,7 +15,7 @@ from clebsch.evaluate import describe
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
 from clebsch.sweep.study import BASE, Cell, name_of
 
-ENERGY, FORCES = "energy_rmse_meV", "force_rmse_meV_A"
+KINDS = {"rmse": ("energy_rmse_meV", "force_rmse_meV_A"), "mae": ("energy_mae_meV", "force_mae_meV_A")}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Group:
     spread: dict[str, float | None]
 
 
-def read_row(cell: Cell, study: Path) -> Row:
-    """Read what a finished cell left."""
+def read_row(cell: Cell, study: Path, metric: str = "rmse") -> Row:
+    """Read what a finished cell left; ``metric`` is a key of `KINDS`."""
     folder = cell.directory(study)
     results = json.loads((folder / RESULTS_NAME).read_text())
     cost = describe(model_of(folder / POTENTIAL_NAME)).flops_per_atom
@@ -49,7 +49,7 @@ def read_row(cell: Cell, study: Path) -> Row:
         "flop_per_atom": cost,
     }
     for name, errors in results["errors"].items():
-        numbers |= {f"{name}/{kind}": errors[kind] for kind in (ENERGY, FORCES) if errors[kind] is not None}
+        numbers |= {f"{name}/{kind}": errors[kind] for kind in KINDS[metric] if errors[kind] is not None}
     return Row(cell.labels, cell.seed, cell.digest, numbers)
 
 
@@ -68,6 +68,11 @@ def _group(labels: dict[str, str], rows: list[Row]) -> Group:
     return Group(
         labels, tuple(row.seed for row in rows), {name: fmean(column) for name, column in columns.items()}, spread
     )
+
+
+def force_errors(means: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of the force errors that all of ``means`` have, in the order of the sets."""
+    return [name for name in means[0] if "/force_" in name and all(name in mean for mean in means)]
 
 
 def axis_effects(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) -> dict[str, tuple[float, float]]:
@@ -102,7 +107,7 @@ def as_json(rows: Sequence[Row], groups: Sequence[Group]) -> str:
 
 
 def as_markdown(groups: Sequence[Group]) -> str:
-    """One line per group: energy (meV) / force (meV/Å) RMSE of every set, with ± over seeds where there are several.
+    """One line per group: error of energy (meV) / forces (meV/Å) on every set, ± over seeds where there are several.
 
     A grid has one column per axis; where axes are varied one at a time, one column names what differs from the base.
     """
@@ -123,8 +128,8 @@ def as_markdown(groups: Sequence[Group]) -> str:
 
 def _cell(group: Group, name: str) -> str:
     parts = []
-    for kind in (ENERGY, FORCES):
-        key = f"{name}/{kind}"
+    for quantity in ("energy_", "force_"):
+        key = next((key for key in group.mean if key.startswith(f"{name}/{quantity}")), "")
         spread = group.spread.get(key)
         value = f"{group.mean[key]:.2f}" if key in group.mean else "–"
         parts.append(value if spread is None else f"{value} ± {spread:.2f}")
