@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from clebsch.config import apply_overrides, set_key
+from clebsch.config import apply_overrides, load_yaml, set_key
 from clebsch.errors import ConfigError
 
 
@@ -38,3 +40,9 @@ def test_a_value_is_not_replaced_by_what_is_below_it():
         with pytest.raises(ConfigError, match=r"'model\.layers\.[*0]\.gate' is a single value"):
             set_key(recipe, key, 1)
     assert recipe == {"energy": {"core": True}, "model": {"layers": [{"gate": "silu"}]}}
+
+
+def test_aliases_of_yaml_are_copies(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text("layers:\n  - &layer {gate: none}\n  - *layer\n  - *layer\n")
+    recipe = apply_overrides(load_yaml(tmp_path / "recipe.yaml"), ["layers.1.gate=silu"])
+    assert [layer["gate"] for layer in recipe["layers"]] == ["none", "silu", "none"]

@@ -22,7 +22,7 @@ class StrictConfig(BaseModel):
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping from ``path``; raises ConfigError where it is missing, malformed or no mapping."""
+    """Read a YAML mapping from ``path``, every alias a copy; raises ConfigError where it is missing or malformed."""
     path = Path(path)
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
@@ -33,7 +33,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping 'key: value', got {type(content).__name__}.")
-    return content
+    return _unshared(content)
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -92,6 +92,13 @@ def parse_config(cls: type[ConfigType], mapping: Mapping[str, Any], where: str =
     except ValidationError as error:
         lines = [_explain(cls, item) for item in error.errors()]
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which nothing is held twice, so that to change one entry changes no other."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _yaml_value(override: str, value: str) -> Any:

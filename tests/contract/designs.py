@@ -116,8 +116,9 @@ def random_design(seed: int) -> MultiACEConfig:
         "cutoff": {"kind": str(rng.choice(["polynomial", "smooth"])), "p": int(rng.choice([2, 3, 5, 6, 9]))},
     }
     booster = {"level": int(rng.choice([0, 1])), "hidden": (8,)} if boosted else None
-    average = str(rng.choice(["average", "sqrt", "none"]))
-    return design(*layers, l_max=l_max, radial_basis=basis, booster=booster, neighbor_normalization=average)
+    average, gain = str(rng.choice(["average", "sqrt", "none"])), float(rng.uniform(0.5, 2))
+    total = {"neighbor_normalization": average, "neighbor_gain": gain}
+    return design(*layers, l_max=l_max, radial_basis=basis, booster=booster, **total)
 
 
 def _random_layer(rng: np.random.Generator, l_max: int, boosted: bool) -> dict[str, Any]:

@@ -110,6 +110,9 @@ def test_the_sum_is_normalized(make_batch: Callable[..., Batch], normalization: 
     one, features, edges = second_layer(batch, {}, avg_num_neighbors=1.0, **changes)
     many, _, scaled = second_layer(batch, {}, **changes)
     torch.testing.assert_close(many(features, scaled, batch.species), factor * one(features, edges, batch.species))
+    gained, _, edges_of_gained = second_layer(batch, {}, neighbor_gain=2.5, **changes)
+    expected = 2.5 * many(features, scaled, batch.species)
+    torch.testing.assert_close(gained(features, edges_of_gained, batch.species), expected)
 
 
 def test_edges(make_batch: Callable[..., Batch]):

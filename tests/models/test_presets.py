@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
+import ase.build
 import pytest
 import torch
 
+from clebsch.data import Configuration, build_graph, collate
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACE, MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
+from clebsch.models import (
+    MultiACE,
+    MultiACEConfig,
+    Potential,
+    PotentialConfig,
+    botnet,
+    clebsch,
+    linear_ace,
+    mace,
+    nequip,
+    pace,
+)
 from clebsch.models.layer import Layer
 from clebsch.o3 import Irreps
 
@@ -62,16 +76,37 @@ def test_published_mace():
 
 
 def test_clebsch():
-    """Three sizes of MACE with smooth, linear radial functions and no division by the number of neighbours."""
+    """MACE with smooth, linear radial functions; M and L are deeper, and gated but for the last layer."""
     sizes = [clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
+    small, middle, large = sizes
     assert [(len(c.layers), c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
-        (2, 64, "0e+1o"), (3, 64, "0e+1o+2e"), (3, 128, "0e+1o+2e"),
+        (2, 64, "0e+1o"), (4, 64, "0e+1o+2e"), (4, 128, "0e+1o+2e"),
     ]  # fmt: skip
-    assert clebsch(elements=ELEMENTS) == sizes[1]
+    assert clebsch(elements=ELEMENTS) == middle == large.model_copy(update={"num_channels": 64})
+    sums = [(config.neighbor_normalization, config.neighbor_gain) for config in sizes]
+    assert sums == [("none", 1.0), ("sqrt", 2.0), ("sqrt", 2.0)]
+    assert [layer.gate for layer in small.layers + middle.layers] == ["none"] * 2 + ["tanh"] * 3 + ["none"]
     for config in sizes:
-        assert (config.neighbor_normalization, config.r_max, config.radial_basis.decay) == ("none", 4.0, 1.0)
+        assert (config.r_max, config.radial_basis.decay) == (4.0, 1.0)
         assert {layer.radial.kind for layer in config.layers} == {"linear"}
-        assert {layer.correlation for layer in config.layers} == {3 if config is sizes[0] else 2}
+        assert {layer.correlation for layer in config.layers} == {3 if config is small else 2}
+
+
+@pytest.mark.parametrize("size", ["M", "L"])
+def test_features_of_untrained_deep_clebsch_neither_vanish_nor_explode(size: Literal["M", "L"]):
+    """Products of products: unless the sum over neighbours is scaled, features grow to 1e13 in four layers."""
+    atoms = ase.build.molecule("CH3COCH3")
+    atoms.rattle(0.05, seed=0)
+    config = clebsch(elements=ELEMENTS, size=size)
+    graph = build_graph(Configuration(atoms.numbers, atoms.positions), ELEMENTS, config.r_max)
+    found = config.model_copy(update={"avg_num_neighbors": graph.num_edges / graph.num_atoms})
+    model = Potential(PotentialConfig(model=found), e0=dict.fromkeys(ELEMENTS, 0.0), dtype=torch.float64, seed=0)
+    sizes: list[float] = []
+    for layer in model.modules():
+        if isinstance(layer, Layer):
+            layer.register_forward_hook(lambda *call: sizes.append(call[2][0].square().mean().sqrt().item()))
+    model(collate([graph]), forces=False)
+    assert len(sizes) == len(config.layers) and min(sizes) > 0.1 and max(sizes) < 10
 
 
 def test_published_botnet():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -58,10 +58,12 @@ def test_the_studies_of_the_repository(path: Path):
     assert len(cells) == choices * len(config.seeds)
 
 
-def test_the_study_of_training_is_around_the_preset():
-    (path,) = [path for path in STUDIES if path.stem == "training"]
+@pytest.mark.parametrize(("name", "size", "changed"), [("training", "S", {}), ("depth", "M", {"num_channels": 32})])
+def test_studies_of_the_preset_are_around_it(name: str, size: Literal["S", "M"], changed: dict[str, Any]):
+    (path,) = [path for path in STUDIES if path.stem == name]
     base = load_study(path)[1][0].config(Path("out")).model.build(("H", "C", "O"), 1.0)
-    assert base == clebsch(elements=("H", "C", "O"), size="S")
+    preset = clebsch(elements=("H", "C", "O"), size=size)
+    assert base == preset.model_copy(update=changed)
 
 
 def test_the_digest_is_of_the_whole_recipe():

@@ -81,6 +81,8 @@ class MultiACEConfig(StrictConfig):
         num_channels: channels K of every irrep.
         avg_num_neighbors: average number of neighbours, the scale of the sum over neighbours.
         neighbor_normalization: the sum is divided by that number ("average"), by its root ("sqrt") or not ("none").
+        neighbor_gain: what the sum is multiplied with besides; together they set the size of the features of an
+            untrained model, which layer upon layer of products makes vanish or explode.
         radial_basis: the functions of the distance.
         booster: the edge booster of PACE, shared by all layers; None for none.
         spline_intervals: intervals of the cubic splines, from 0 to r_max, that carry the radial weights (per element
@@ -94,6 +96,7 @@ class MultiACEConfig(StrictConfig):
     num_channels: int = Field(default=64, ge=1)
     avg_num_neighbors: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     neighbor_normalization: Literal["average", "sqrt", "none"] = "average"
+    neighbor_gain: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     radial_basis: RadialBasisConfig = RadialBasisConfig()
     booster: BoosterConfig | None = None
     spline_intervals: int | None = Field(default=None, ge=8)

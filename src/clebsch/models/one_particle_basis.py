@@ -250,4 +250,5 @@ class AtomicBasis(nn.Module):
 
 
 def _neighbor_scale(config: MultiACEConfig) -> float:
-    return config.avg_num_neighbors ** {"average": 1.0, "sqrt": 0.5, "none": 0.0}[config.neighbor_normalization]
+    power = {"average": 1.0, "sqrt": 0.5, "none": 0.0}[config.neighbor_normalization]
+    return config.avg_num_neighbors**power / config.neighbor_gain

@@ -240,7 +240,7 @@ def clebsch(
     r_max: float = 4.0,
     spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
-    r"""The model to start with: MACE with smooth radial functions of every element pair and a sum that is not divided.
+    r"""The model to start with: MACE with smooth radial functions of every element pair; M and L are deep, with gates.
 
     .. math:: R_{pk}(r; z_i, z_j) \propto \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
 
@@ -250,15 +250,16 @@ def clebsch(
 
     Args:
         elements: chemical symbols.
-        size: S, 2 layers of 64 channels, messages up to vectors, correlation 3; M, 3 layers of 64 channels, messages up
-            to tensors of second degree, correlation 2; L, M with 128 channels.
+        size: S, 2 layers of 64 channels, messages up to vectors, correlation 3, a sum that is not divided; M, 4 layers
+            of 64 channels, messages up to tensors of second degree, correlation 2, tanh gates between the layers, and a
+            sum divided by half the root of the number of neighbours; L, M with 128 channels.
         r_max: cutoff in Å.
         spline_intervals: of the splines that carry the radial weights; None for the exact functions.
 
     Raises:
         ConfigError: another size.
     """
-    sizes = {"S": (2, 64, 1, 3), "M": (3, 64, 2, 2), "L": (3, 128, 2, 2)}
+    sizes = {"S": (2, 64, 1, 3), "M": (4, 64, 2, 2), "L": (4, 128, 2, 2)}
     if size not in sizes:
         raise ConfigError(f"size: expected one of {', '.join(sizes)}, got '{size}'")
     layers, channels, degree, correlation = sizes[size]
@@ -271,11 +272,16 @@ def clebsch(
         correlation=correlation,
         spline_intervals=spline_intervals,
     )
-    radial = RadialConfig(kind="linear")
+    radial = {"radial": RadialConfig(kind="linear")}
+    gated = radial if size == "S" else {**radial, "gate": "tanh"}
     changes = {
-        "neighbor_normalization": "none",
+        "neighbor_normalization": "none" if size == "S" else "sqrt",
+        "neighbor_gain": 1.0 if size == "S" else 2.0,
         "radial_basis": config.radial_basis.model_copy(update={"decay": 1.0}),
-        "layers": tuple(layer.model_copy(update={"radial": radial}) for layer in config.layers),
+        "layers": (
+            *(layer.model_copy(update=gated) for layer in config.layers[:-1]),
+            config.layers[-1].model_copy(update=radial),
+        ),
     }
     return config.model_copy(update=changes)
 
