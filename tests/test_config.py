@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,21 @@ def test_aliases_of_yaml_are_copies(tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text("layers:\n  - &layer {gate: none}\n  - *layer\n  - *layer\n")
     recipe = apply_overrides(load_yaml(tmp_path / "recipe.yaml"), ["layers.1.gate=silu"])
     assert [layer["gate"] for layer in recipe["layers"]] == ["none", "silu", "none"]
+    recipe = apply_overrides({}, ["layers=[&a {gate: none}, *a]", "layers.0.gate=silu"])
+    assert [layer["gate"] for layer in recipe["layers"]] == ["silu", "none"]
+    (tmp_path / "loop.yaml").write_text("model: &model {layers: [*model]}\n")
+    with pytest.raises(ConfigError, match="an alias contains itself"):
+        load_yaml(tmp_path / "loop.yaml")
+
+
+@pytest.mark.parametrize("recipe", [{"stages": []}, {}, {"stages": {"0": {}}}])
+def test_a_star_that_stands_for_nothing(recipe: dict[str, Any]):
+    with pytest.raises(ConfigError, match=r"'stages\.\*\.start': '\*' stands for every entry of a list"):
+        set_key(recipe, "stages.*.start", 1)
+
+
+def test_null_becomes_a_mapping():
+    recipe = {"model": {"layers": [None], "booster": None}}
+    set_key(recipe, "model.layers.0.gate", "silu")
+    set_key(recipe, "model.booster.level", 1)
+    assert recipe == {"model": {"layers": [{"gate": "silu"}], "booster": {"level": 1}}}

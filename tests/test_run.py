@@ -174,8 +174,10 @@ def test_one_repulsion(alloy_file: Path, tmp_path: Path):
 
 
 def test_a_sum_that_is_not_divided_has_no_number_of_neighbors(alloy_file: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="clebsch does not divide the sum over neighbours"):
-        recipe(alloy_file, tmp_path, model={"preset": "clebsch", "avg_num_neighbors": 5})
+    with pytest.raises(ConfigError, match="this clebsch does not divide the sum over neighbours"):
+        recipe(alloy_file, tmp_path, model={"preset": "clebsch", "size": "S", "avg_num_neighbors": 5})
+    divided = recipe(alloy_file, tmp_path, model={"preset": "clebsch", "size": "M", "avg_num_neighbors": 5})
+    assert divided.model.build(("H",), 9.0).avg_num_neighbors == 5
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -33,7 +33,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping 'key: value', got {type(content).__name__}.")
-    return _unshared(content)
+    try:
+        return _unshared(content)
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias contains itself. Write out what is meant.") from None
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -53,7 +56,8 @@ def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
     What is missing or null on the way becomes a mapping; a value is not replaced by one, as that would drop it.
 
     Raises:
-        ConfigError: the key leads below a single value, or into a list that has no such entry.
+        ConfigError: the key leads below a single value or into a list that has no such entry, or ``*`` stands for
+            nothing.
     """
     nodes: list[Any] = [mapping]
     *parents, last = key.split(".")
@@ -69,13 +73,15 @@ def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
 
 def _children(node: Any, part: str, key: str) -> list[Any]:
     for entry in _entries(node, part, key):
-        if isinstance(node, dict) and node.get(entry) is None:
+        if (node.get(entry) if isinstance(node, dict) else node[entry]) is None:
             node[entry] = {}
     return [node[entry] for entry in _entries(node, part, key)]
 
 
 def _entries(node: Any, part: str, key: str) -> list[Any]:
     """Keys of a mapping or indices of a list that ``part`` of ``key`` stands for."""
+    if part == "*" and not (isinstance(node, list) and node):
+        raise ConfigError(f"'{key}': '*' stands for every entry of a list, but there is no list here, or none in it.")
     if isinstance(node, dict):
         return [part]
     if part == "*":
@@ -103,8 +109,8 @@ def _unshared(value: Any) -> Any:
 
 def _yaml_value(override: str, value: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return _unshared(yaml.safe_load(value))
+    except (yaml.YAMLError, RecursionError):
         raise ConfigError(
             f"Override '{override}': the value is not valid YAML. Close its brackets and quotes, and quote it for the "
             "shell, for example 'data.tests=[a, b]'."

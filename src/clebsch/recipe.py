@@ -68,8 +68,8 @@ class PresetModel(StrictConfig):
 
     Attributes:
         preset: its name.
-        avg_num_neighbors: what the sum over neighbours is divided by; zero takes the average of the training set. A
-            smaller number gives products of several neighbours more weight at the start of the training.
+        avg_num_neighbors: number of neighbours that their sum is normalised by, see `MultiACEConfig`; zero takes
+            the average of the training set.
     """
 
     preset: str
@@ -86,7 +86,7 @@ class PresetModel(StrictConfig):
         try:
             config = self.build(("H",))
             if self.avg_num_neighbors and config.neighbor_normalization == "none":
-                raise ValueError(f"{self.preset} does not divide the sum over neighbours; leave avg_num_neighbors out")
+                raise ValueError(f"this {self.preset} does not divide the sum over neighbours; omit avg_num_neighbors")
         except ValidationError as error:
             reasons = (item["msg"].removeprefix("Value error, ") for item in error.errors())
             raise ValueError("; ".join(reasons)) from None

@@ -82,6 +82,7 @@ def test_the_digest_is_of_the_whole_recipe():
         ({"a": [1, "1"]}, "'a' has two values that read '1'"),
         ({"output": ["x", "y"]}, "every cell has a folder of its own"),
         ({"a": {"base": {"seed": 1}}}, "'a' has a choice 'base'"),
+        ({"a": {"b": {"seed.x": 1}}}, r"axes: 'a', choice 'b': 'seed\.x': 'seed' is a single value"),
     ],
 )
 def test_axes_that_make_no_sense(axes: dict[str, Any], message: str):

@@ -81,6 +81,7 @@ def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     (squared,) = run_sweep(path).rows
     (cell,) = cell_folders(folder)
     written = (cell / "results.json").stat().st_mtime_ns
+    (folder / "out" / "domains.png").unlink()
     found = run_sweep(path, overrides=["metric=mae"])
     assert (cell / "results.json").stat().st_mtime_ns == written
     (row,) = found.rows
@@ -88,7 +89,8 @@ def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     assert row.numbers["outside/force_mae_meV_A"] == errors["force_mae_meV_A"] != errors["force_rmse_meV_A"]
     assert "outside/force_rmse_meV_A" in squared.numbers and "outside/force_rmse_meV_A" not in row.numbers
     shown = f"{errors['energy_mae_meV']:.2f} / {errors['force_mae_meV_A']:.2f}"
-    assert shown in (folder / "out" / "study.md").read_text()
+    table = (folder / "out" / "study.md").read_text()
+    assert table.startswith("MAE, energy (meV per configuration) / force (meV/Å):\n\n| ") and shown in table
     assert (folder / "out" / "domains.png").stat().st_size > 5000
 
 
@@ -211,5 +213,6 @@ def test_a_study_of_single_changes_names_the_change():
     costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/force_rmse_meV_A": 1.0}
     labels = [{"A": "base", "B": "base"}, {"A": "none", "B": "base"}, {"A": "base", "B": "none"}]
     rows = [Row(of_cell, 0, str(index), costs) for index, of_cell in enumerate(labels)]
-    _, _, *lines = as_markdown(group_rows(rows)).splitlines()
+    kind, _, _, _, *lines = as_markdown(group_rows(rows)).splitlines()
+    assert kind == "RMSE, energy (meV per configuration) / force (meV/Å):"
     assert [line.split(" | ")[0] for line in lines] == ["| base", "| A: none", "| B: none"]

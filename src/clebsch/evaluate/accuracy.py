@@ -15,6 +15,7 @@ from clebsch.errors import DataError
 from clebsch.models import Potential, Prediction
 
 MILLI = 1000.0
+METRICS = {"rmse": ("energy_rmse_meV", "force_rmse_meV_A"), "mae": ("energy_mae_meV", "force_mae_meV_A")}
 
 
 @dataclass(frozen=True)

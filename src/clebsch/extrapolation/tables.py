@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clebsch.evaluate import METRICS
 from clebsch.extrapolation.published import published_mae, published_rmse
 
 Numbers = Mapping[str, Mapping[str, Any]]
@@ -29,9 +30,8 @@ def as_markdown(benchmark: str, found: Numbers) -> str:
 def accuracy_table(benchmark: str, found: Numbers) -> str:
     """Errors by test set; published rows in italics."""
     molecule = benchmark.partition("/")[2]
-    kind, names = ("mae", ("energy_mae_meV", "force_mae_meV_A"))
-    if not molecule:
-        kind, names = ("rmse", ("energy_rmse_meV", "force_rmse_meV_A"))
+    kind = "mae" if molecule else "rmse"
+    names = METRICS[kind]
     sets = list(dict.fromkeys(name for numbers in found.values() for name in numbers["accuracy"]))
     rows = []
     for model, numbers in found.items():

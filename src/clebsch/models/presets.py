@@ -246,7 +246,8 @@ def clebsch(
 
     in place of a network (`RadialModel` "linear", `RadialBasis` with decay 1), so that what is learned first is smooth.
     It is for a handful of elements, as the weights grow with the square of their number. Chosen on validation data of
-    acetylacetone, see docs/studies.md; to be trained with the optimiser Muon.
+    acetylacetone, see docs/studies.md; to be trained with the optimiser Muon. The undivided sum of S is for about ten
+    neighbours, as in molecules; in a dense solid its features start far too large.
 
     Args:
         elements: chemical symbols.
@@ -272,16 +273,14 @@ def clebsch(
         correlation=correlation,
         spline_intervals=spline_intervals,
     )
-    radial = {"radial": RadialConfig(kind="linear")}
-    gated = radial if size == "S" else {**radial, "gate": "tanh"}
+    gate, normalization, gain = ("none", "none", 1.0) if size == "S" else ("tanh", "sqrt", 2.0)
+    radial = RadialConfig(kind="linear")
+    *inner, last = (layer.model_copy(update={"radial": radial}) for layer in config.layers)
     changes = {
-        "neighbor_normalization": "none" if size == "S" else "sqrt",
-        "neighbor_gain": 1.0 if size == "S" else 2.0,
+        "neighbor_normalization": normalization,
+        "neighbor_gain": gain,
         "radial_basis": config.radial_basis.model_copy(update={"decay": 1.0}),
-        "layers": (
-            *(layer.model_copy(update=gated) for layer in config.layers[:-1]),
-            config.layers[-1].model_copy(update=radial),
-        ),
+        "layers": (*(layer.model_copy(update={"gate": gate}) for layer in inner), last),
     }
     return config.model_copy(update=changes)
 

@@ -80,7 +80,7 @@ def study_page(folder: Path) -> Page:
     if not groups:
         raise ConfigError(f"'{folder}': no cell of the study has been finished. Run clebsch sweep first.")
     page = Page(folder.resolve().name)
-    page.section("Cells", "Mean and standard deviation over seeds; RMSE of energy (meV) / forces (meV/Å).")
+    page.section("Cells", "Mean and standard deviation over seeds.")
     page.markdown((folder / "study.md").read_text())
     metrics = force_errors([group["mean"] for group in groups])
     if metrics:

@@ -118,12 +118,20 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
         for seed in study.seeds:
             recipe = {**copy.deepcopy(dict(base)), "seed": seed, "output": "."}
             for name, label in combination.items():
-                for key, value in (axes[name][label] if label is not None else {}).items():
-                    set_key(recipe, key, value)
+                if label is not None:
+                    _set_keys(recipe, axes[name][label], f"axes: '{name}', choice '{label}'")
             labels = {name: BASE if label is None else label for name, label in combination.items()}
             cell = _cell(labels, recipe)
             cells.setdefault(cell.digest, cell)
     return list(cells.values())
+
+
+def _set_keys(recipe: dict[str, Any], keys: Mapping[str, Any], where: str) -> None:
+    for key, value in keys.items():
+        try:
+            set_key(recipe, key, value)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def _choices(name: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -162,5 +170,6 @@ def _combinations(axes: Mapping[str, Mapping[str, Any]], mode: str) -> list[dict
 
 def _cell(labels: dict[str, str], recipe: dict[str, Any]) -> Cell:
     config = parse_recipe(recipe, f"cell {name_of(labels)}")
-    content = json.dumps(config.model_dump(mode="json", exclude={"output"}), sort_keys=True)
+    model = config.model.build(("H",)).model_dump(mode="json")  # a name may come to stand for another model
+    content = json.dumps([config.model_dump(mode="json", exclude={"output"}), model], sort_keys=True)
     return Cell(labels, recipe, hashlib.sha256(content.encode()).hexdigest()[:16])

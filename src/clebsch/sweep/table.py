@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
-from clebsch.evaluate import describe
+from clebsch.evaluate import METRICS, describe
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
 from clebsch.sweep.study import BASE, Cell, name_of
-
-KINDS = {"rmse": ("energy_rmse_meV", "force_rmse_meV_A"), "mae": ("energy_mae_meV", "force_mae_meV_A")}
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Group:
     spread: dict[str, float | None]
 
 
-def read_row(cell: Cell, study: Path, metric: str = "rmse") -> Row:
-    """Read what a finished cell left; ``metric`` is a key of `KINDS`."""
+def read_row(cell: Cell, study: Path, metric: Literal["rmse", "mae"]) -> Row:
+    """Read what a finished cell left."""
     folder = cell.directory(study)
     results = json.loads((folder / RESULTS_NAME).read_text())
     cost = describe(model_of(folder / POTENTIAL_NAME)).flops_per_atom
@@ -49,7 +47,7 @@ def read_row(cell: Cell, study: Path, metric: str = "rmse") -> Row:
         "flop_per_atom": cost,
     }
     for name, errors in results["errors"].items():
-        numbers |= {f"{name}/{kind}": errors[kind] for kind in KINDS[metric] if errors[kind] is not None}
+        numbers |= {f"{name}/{kind}": errors[kind] for kind in METRICS[metric] if errors[kind] is not None}
     return Row(cell.labels, cell.seed, cell.digest, numbers)
 
 
@@ -123,7 +121,9 @@ def as_markdown(groups: Sequence[Group]) -> str:
         cells = [_cell(group, name) for name in sets]
         labels = [name_of(group.labels)] if one_at_a_time else [group.labels.get(axis, "") for axis in axes]
         lines.append([*labels, str(len(group.seeds)), *costs, f"{group.mean['seconds']:.0f}", *cells])
-    return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines) + "\n"
+    table = "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines)
+    kind = "MAE" if any("_mae_" in name for name in groups[0].mean) else "RMSE"
+    return f"{kind}, energy (meV per configuration) / force (meV/Å):\n\n{table}\n"
 
 
 def _cell(group: Group, name: str) -> str:
