@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import yaml
 
 from clebsch.errors import ConfigError
-from clebsch.models import clebsch
+from clebsch.models import MultiACEConfig, clebsch
 from clebsch.sweep import StudyConfig, cells_of, load_study
+from clebsch.sweep.study import name_of
 
 STUDIES = sorted((Path(__file__).resolve().parents[2] / "recipes/studies").glob("*.yaml"))
 BASE: dict[str, Any] = {"data": {"train": "train.xyz"}, "model": {"preset": "mace", "num_channels": 8}}
@@ -58,12 +59,16 @@ def test_the_studies_of_the_repository(path: Path):
     assert len(cells) == choices * len(config.seeds)
 
 
-@pytest.mark.parametrize(("name", "size", "changed"), [("training", "S", {}), ("depth", "M", {"num_channels": 32})])
-def test_studies_of_the_preset_are_around_it(name: str, size: Literal["S", "M"], changed: dict[str, Any]):
-    (path,) = [path for path in STUDIES if path.stem == name]
-    base = load_study(path)[1][0].config(Path("out")).model.build(("H", "C", "O"), 1.0)
-    preset = clebsch(elements=("H", "C", "O"), size=size)
-    assert base == preset.model_copy(update=changed)
+def models_of(study_name: str) -> dict[str, MultiACEConfig]:
+    (path,) = [path for path in STUDIES if path.stem == study_name]
+    return {name_of(c.labels): c.config(Path("out")).model.build(("H", "C", "O"), 1.0) for c in load_study(path)[1]}
+
+
+def test_studies_hold_the_preset():
+    assert models_of("training")["base"] == clebsch(elements=("H", "C", "O"), size="S")
+    found = models_of("depth")["four layers: tanh, sum divided by the root of 2.5"]
+    middle = clebsch(elements=("H", "C", "O"), size="M")
+    assert found == middle.model_copy(update={"neighbor_gain": 1.0, "avg_num_neighbors": 2.5})
 
 
 def test_the_digest_is_of_the_whole_recipe():
