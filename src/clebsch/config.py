@@ -72,10 +72,13 @@ def set_key(mapping: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _children(node: Any, part: str, key: str) -> list[Any]:
-    for entry in _entries(node, part, key):
-        if (node.get(entry) if isinstance(node, dict) else node[entry]) is None:
+    entries = _entries(node, part, key)
+    if isinstance(node, dict):
+        node.setdefault(part, None)
+    for entry in entries:
+        if node[entry] is None:
             node[entry] = {}
-    return [node[entry] for entry in _entries(node, part, key)]
+    return [node[entry] for entry in entries]
 
 
 def _entries(node: Any, part: str, key: str) -> list[Any]:

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
-import ase.build
 import pytest
 import torch
 
-from clebsch.data import Configuration, Graph, build_graph, collate
 from clebsch.errors import ConfigError
-from clebsch.models import (
-    MultiACE,
-    MultiACEConfig,
-    Potential,
-    PotentialConfig,
-    botnet,
-    clebsch,
-    linear_ace,
-    mace,
-    nequip,
-    pace,
-)
+from clebsch.models import MultiACE, MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.models.layer import Layer
 from clebsch.o3 import Irreps
 
@@ -90,32 +76,6 @@ def test_clebsch():
         assert (config.r_max, config.radial_basis.decay) == (4.0, 1.0)
         assert {layer.radial.kind for layer in config.layers} == {"linear"}
         assert {layer.correlation for layer in config.layers} == {3 if config is small else 2}
-
-
-@pytest.mark.parametrize("size", ["M", "L"])
-def test_features_of_untrained_deep_clebsch_neither_vanish_nor_explode(size: Literal["M", "L"]):
-    """Products of products: they do where the sum over neighbours is not divided, or divided by the root alone."""
-    atoms = ase.build.molecule("CH3COCH3")
-    atoms.rattle(0.05, seed=0)
-    config = clebsch(elements=ELEMENTS, size=size)
-    graph = build_graph(Configuration(atoms.numbers, atoms.positions), ELEMENTS, config.r_max)
-    average = config.model_copy(update={"avg_num_neighbors": graph.num_edges / graph.num_atoms})
-    sizes = size_of_features(average, graph)
-    assert len(sizes) == len(config.layers) and min(sizes) > 0.5 and max(sizes) < 2
-    assert min(size_of_features(average.model_copy(update={"neighbor_gain": 1.0}), graph)) < 0.5
-    undivided = {"neighbor_normalization": "none", "neighbor_gain": 1.0}
-    assert max(size_of_features(average.model_copy(update=undivided), graph)) > 10
-
-
-def size_of_features(config: MultiACEConfig, graph: Graph) -> list[float]:
-    """Root mean square of the features of every layer of an untrained model."""
-    model = Potential(PotentialConfig(model=config), e0=dict.fromkeys(ELEMENTS, 0.0), dtype=torch.float64, seed=0)
-    sizes: list[float] = []
-    for layer in model.modules():
-        if isinstance(layer, Layer):
-            layer.register_forward_hook(lambda *call: sizes.append(call[2][0].square().mean().sqrt().item()))
-    model(collate([graph]), forces=False)
-    return sizes
 
 
 def test_published_botnet():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clebsch.evaluate.accuracy import METRICS, Accuracy, Comparison, accuracy, compare, evaluate
 from clebsch.evaluate.description import Description, LayerDescription, describe
+from clebsch.evaluate.features import feature_sizes
 from clebsch.evaluate.files import evaluate_files
 from clebsch.evaluate.plots import plot_learning_curve, plot_parity
 
@@ -18,6 +19,7 @@ __all__ = [
     "describe",
     "evaluate",
     "evaluate_files",
+    "feature_sizes",
     "plot_learning_curve",
     "plot_parity",
 ]
