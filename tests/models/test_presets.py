@@ -62,20 +62,18 @@ def test_published_mace():
 
 
 def test_clebsch():
-    """MACE with smooth, linear radial functions; M and L are deeper, and gated but for the last layer."""
+    """MACE with smooth, linear radial functions, deeper, and gated but for the last layer."""
     sizes = [clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
-    small, middle, large = sizes
+    _, middle, large = sizes
     assert [(len(c.layers), c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
-        (2, 64, "0e+1o"), (4, 64, "0e+1o+2e"), (4, 128, "0e+1o+2e"),
+        (3, 48, "0e+1o"), (4, 64, "0e+1o+2e"), (4, 128, "0e+1o+2e"),
     ]  # fmt: skip
     assert clebsch(elements=ELEMENTS) == middle == large.model_copy(update={"num_channels": 64})
-    sums = [(config.neighbor_normalization, config.neighbor_gain) for config in sizes]
-    assert sums == [("none", 1.0), ("sqrt", 2.0), ("sqrt", 2.0)]
-    assert [layer.gate for layer in small.layers + middle.layers] == ["none"] * 2 + ["tanh"] * 3 + ["none"]
     for config in sizes:
         assert (config.r_max, config.radial_basis.decay) == (4.0, 1.0)
-        assert {layer.radial.kind for layer in config.layers} == {"linear"}
-        assert {layer.correlation for layer in config.layers} == {3 if config is small else 2}
+        assert (config.neighbor_normalization, config.neighbor_gain) == ("sqrt", 2.0)
+        assert [layer.gate for layer in config.layers] == ["tanh"] * (len(config.layers) - 1) + ["none"]
+        assert {(layer.radial.kind, layer.correlation) for layer in config.layers} == {("linear", 2)}
 
 
 def test_published_botnet():

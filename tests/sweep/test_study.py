@@ -65,7 +65,7 @@ def models_of(study_name: str) -> dict[str, MultiACEConfig]:
 
 
 def test_studies_hold_the_preset():
-    assert models_of("training")["base"] == clebsch(elements=("H", "C", "O"), size="S")
+    assert models_of("small")["three layers: vectors, 48 channels"] == clebsch(elements=("H", "C", "O"), size="S")
     found = models_of("depth")["four layers: tanh, sum divided by the root of 2.5"]
     middle = clebsch(elements=("H", "C", "O"), size="M")
     assert found == middle.model_copy(update={"neighbor_gain": 1.0, "avg_num_neighbors": 2.5})

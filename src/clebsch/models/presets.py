@@ -240,47 +240,46 @@ def clebsch(
     r_max: float = 4.0,
     spline_intervals: int | None = SPLINE_INTERVALS,
 ) -> MultiACEConfig:
-    r"""The model to start with: MACE with smooth radial functions of every element pair; M and L are deep, with gates.
+    r"""The model to start with: deep MACE with gates and smooth radial functions of every element pair.
 
     .. math:: R_{pk}(r; z_i, z_j) \propto \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
 
     in place of a network (`RadialModel` "linear", `RadialBasis` with decay 1), so that what is learned first is smooth.
     It is for a handful of elements, as the weights grow with the square of their number. Chosen on validation data of
-    acetylacetone, see docs/studies.md; to be trained with the optimiser Muon. The undivided sum of S is for about ten
-    neighbours, as in molecules; in a dense solid its features start far too large.
+    acetylacetone, see docs/studies.md; to be trained with the optimiser Muon. Every layer has products of two factors,
+    every layer but the last a tanh gate, and the sum over neighbours is divided by half the root of their number, so
+    that features start with a size near 1 in molecules and dense solids.
 
     Args:
         elements: chemical symbols.
-        size: S, 2 layers of 64 channels, messages up to vectors, correlation 3, a sum that is not divided; M, 4 layers
-            of 64 channels, messages up to tensors of second degree, correlation 2, tanh gates between the layers, and a
-            sum divided by half the root of the number of neighbours; L, M with 128 channels.
+        size: S, 3 layers of 48 channels, messages up to vectors; M, 4 layers of 64 channels, messages up to tensors of
+            second degree; L, M with 128 channels.
         r_max: cutoff in Å.
         spline_intervals: of the splines that carry the radial weights; None for the exact functions.
 
     Raises:
         ConfigError: another size.
     """
-    sizes = {"S": (2, 64, 1, 3), "M": (4, 64, 2, 2), "L": (4, 128, 2, 2)}
+    sizes = {"S": (3, 48, 1), "M": (4, 64, 2), "L": (4, 128, 2)}
     if size not in sizes:
         raise ConfigError(f"size: expected one of {', '.join(sizes)}, got '{size}'")
-    layers, channels, degree, correlation = sizes[size]
+    layers, channels, degree = sizes[size]
     config = mace(
         elements=elements,
         r_max=r_max,
         num_channels=channels,
         L_max=degree,
         num_layers=layers,
-        correlation=correlation,
+        correlation=2,
         spline_intervals=spline_intervals,
     )
-    gate, normalization, gain = ("none", "none", 1.0) if size == "S" else ("tanh", "sqrt", 2.0)
     radial = RadialConfig(kind="linear")
     *inner, last = (layer.model_copy(update={"radial": radial}) for layer in config.layers)
     changes = {
-        "neighbor_normalization": normalization,
-        "neighbor_gain": gain,
+        "neighbor_normalization": "sqrt",
+        "neighbor_gain": 2.0,
         "radial_basis": config.radial_basis.model_copy(update={"decay": 1.0}),
-        "layers": (*(layer.model_copy(update={"gate": gate}) for layer in inner), last),
+        "layers": (*(layer.model_copy(update={"gate": "tanh"}) for layer in inner), last),
     }
     return config.model_copy(update=changes)
 
