@@ -30,10 +30,11 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="its recipe, in this repository")
     arguments = parser.parse_args()
     recipe = arguments.recipe.resolve().relative_to(ROOT)
-    wanted, found = (
-        load_recipe(path).model_dump(exclude=FREE) for path in (ROOT / recipe, arguments.run / CONFIG_NAME)
-    )
-    if wanted != found:
+    wanted, found = (load_recipe(path) for path in (ROOT / recipe, arguments.run / CONFIG_NAME))
+    potential = load_potential(arguments.run / POTENTIAL_NAME)
+    model = potential.config.model
+    built = wanted.model.build(model.elements, model.avg_num_neighbors)  # a name may have come to stand for another
+    if wanted.model_dump(exclude=FREE) != found.model_dump(exclude=FREE) or built != model:
         parser.error(f"{recipe} is not the recipe of {arguments.run}")
     results = json.loads((arguments.run / RESULTS_NAME).read_text())
     errors = {name: {key: of_set[key] for key in KEPT} for name, of_set in results["errors"].items()}
@@ -44,7 +45,7 @@ def main() -> None:
         "errors": errors,
     }
     path = FOLDER / f"{arguments.name}.safetensors"
-    save_potential(load_potential(arguments.run / POTENTIAL_NAME), path, metadata=about)
+    save_potential(potential, path, metadata=about)
     index_path = FOLDER / "index.json"
     index = json.loads(index_path.read_text()) if index_path.is_file() else {}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ import pytest
 
 from clebsch.config import apply_overrides, load_yaml, set_key
 from clebsch.errors import ConfigError
+from clebsch.recipe import parse_recipe
 
 
 def test_overrides_are_yaml_and_leave_the_mapping_alone():
@@ -52,6 +53,23 @@ def test_aliases_of_yaml_are_copies(tmp_path: Path):
     (tmp_path / "loop.yaml").write_text("model: &model {layers: [*model]}\n")
     with pytest.raises(ConfigError, match="an alias contains itself"):
         load_yaml(tmp_path / "loop.yaml")
+
+
+def test_a_key_that_stands_twice(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: {max_epochs: 1}\nmodel: {}\ntrain: {batch_size: 2}\n")
+    with pytest.raises(ConfigError, match="key 'train' stands twice, in lines 1 and 3"):
+        load_yaml(path)
+    with pytest.raises(ConfigError, match=r"Override 'train=.*': key 'max_epochs' stands twice"):
+        apply_overrides({}, ["train={max_epochs: 1, max_epochs: 2}"])
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4}\n")
+    assert load_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 4, "y": 3}}
+
+
+def test_a_section_without_its_kind():
+    given = {"output": "o", "data": {"train": "t"}, "model": {"preset": "mace"}}
+    with pytest.raises(ConfigError, match=r"key 'train.schedule.kind' is missing. Give one of constant, .*cosine"):
+        parse_recipe({**given, "train": {"schedule": {"final_factor": 0.1}}})
 
 
 @pytest.mark.parametrize("recipe", [{"stages": []}, {}, {"stages": {"0": {}}}])

@@ -52,7 +52,17 @@ def test_the_readme_is_among_them():
     assert ROOT / "README.md" in RUNNABLE
 
 
+def anchors(path: Path) -> set[str]:
+    """Names of the headings of a document, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path):
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), f"{path}: {target}"
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text()):
+        if target.startswith("https://"):
+            continue
+        linked = path.parent / target if target else path
+        assert linked.exists(), f"{path}: {target}"
+        assert not anchor or anchor in anchors(linked), f"{path}: {target}#{anchor}"

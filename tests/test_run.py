@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from rich.console import Console
 
 from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
@@ -160,10 +162,15 @@ def test_energies_alone(alloy_file: Path, tmp_path: Path):
 def test_the_core_begins_where_the_data_end(alloy_file: Path, tmp_path: Path):
     """At 0.95 of the shortest distance of every pair; what is trained on is not changed."""
     energy = {"e0": "least_squares", "core": True}
-    result = run(recipe(alloy_file, tmp_path / "a", energy=energy))
+    console = Console(file=StringIO(), width=200)
+    result = run(recipe(alloy_file, tmp_path / "a", energy=energy), console=console)
     shortest = result.statistics.shortest_distances
     assert set(shortest) <= {"Cu-Cu", "Cu-Au", "Au-Au"} and 2 < shortest["Cu-Cu"] < 2.6
     assert result.potential.config.core == {pair: 0.95 * distance for pair, distance in shortest.items()}
+    said = re.findall(r"([A-Z][a-z]-[A-Z][a-z]) (\d\.\d\d)(\*?)", console.file.getvalue())
+    bonds = {"Cu-Cu": 2.64, "Cu-Au": 2.68, "Au-Cu": 2.68, "Au-Au": 2.72}  # sums of covalent radii
+    assert {pair for pair, _, _ in said} == set(shortest)
+    assert all((float(radius) > bonds[pair]) == bool(mark) for pair, radius, mark in said)
     bare = run(recipe(alloy_file, tmp_path / "b", energy={"e0": "least_squares"}))
     assert result.accuracies["same"] == bare.accuracies["same"]
 
@@ -174,10 +181,16 @@ def test_one_repulsion(alloy_file: Path, tmp_path: Path):
 
 
 def test_a_sum_that_is_not_divided_has_no_number_of_neighbors(alloy_file: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="this clebsch does not divide the sum over neighbours"):
-        recipe(alloy_file, tmp_path, model={"preset": "clebsch", "size": "S", "avg_num_neighbors": 5})
-    divided = recipe(alloy_file, tmp_path, model={"preset": "clebsch", "size": "M", "avg_num_neighbors": 5})
-    assert divided.model.build(("H",), 9.0).avg_num_neighbors == 5
+    model = {"layers": [{"hidden_irreps": "0e", "readout": "linear"}], "avg_num_neighbors": 5}
+    with pytest.raises(ConfigError, match="key 'model': neighbor_normalization is none, so the sum is not divided"):
+        recipe(alloy_file, tmp_path, model={**model, "neighbor_normalization": "none"})
+    for divided in (model, {"preset": "clebsch", "size": "S", "avg_num_neighbors": 5}):
+        assert recipe(alloy_file, tmp_path, model=divided).model.build(("H",), 9.0).avg_num_neighbors == 5
+
+
+def test_errors_of_a_preset_name_the_key(alloy_file: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="key 'model': r_max: Input should be greater than 0"):
+        recipe(alloy_file, tmp_path, model={"preset": "clebsch", "r_max": 0})
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -21,6 +21,25 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose mappings have every key once; of two, the plain loader drops the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        assert node is not None
+        lines: dict[tuple[str, Any], int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines and not key.tag.endswith(":merge"):
+                raise TwiceError(f"key '{key.value}' stands twice, in lines {lines[name]} and {line}. Keep one.")
+            lines[name] = line
+        return node
+
+
+class TwiceError(yaml.YAMLError):
+    """A mapping has a key twice."""
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping from ``path``, every alias a copy; raises ConfigError where it is missing or malformed."""
     path = Path(path)
@@ -28,7 +47,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         state = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"Config file '{path}' {state}. Give the path of a YAML file.")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
@@ -112,7 +131,9 @@ def _unshared(value: Any) -> Any:
 
 def _yaml_value(override: str, value: str) -> Any:
     try:
-        return _unshared(yaml.safe_load(value))
+        return _unshared(yaml.load(value, _Loader))
+    except TwiceError as error:
+        raise ConfigError(f"Override '{override}': {error}") from None
     except (yaml.YAMLError, RecursionError):
         raise ConfigError(
             f"Override '{override}': the value is not valid YAML. Close its brackets and quotes, and quote it for the "
@@ -130,6 +151,10 @@ def _explain(cls: type[BaseModel], item: Any) -> str:
         return f"unknown key '{key}'.{did_you_mean(path[-1], options)}{known}"
     if item["type"] == "missing":
         return f"key '{key}' is missing and has no default."
+    if item["type"] == "union_tag_not_found":
+        tag = item["ctx"]["discriminator"].strip("'")
+        kinds = ", ".join(str(model.model_fields[tag].default) for model in _walk(cls, item["loc"])[1])
+        return f"key '{key}.{tag}' is missing. Give one of {kinds}."
     given = item.get("input")
     shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r})"
     reason = item["msg"].removeprefix("Value error, ")

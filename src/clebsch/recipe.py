@@ -84,12 +84,11 @@ class PresetModel(StrictConfig):
     @model_validator(mode="after")
     def _builds(self) -> PresetModel:
         try:
-            config = self.build(("H",))
-            if self.avg_num_neighbors and config.neighbor_normalization == "none":
-                raise ValueError(f"this {self.preset} does not divide the sum over neighbours; omit avg_num_neighbors")
+            self.build(("H",))
         except ValidationError as error:
-            reasons = (item["msg"].removeprefix("Value error, ") for item in error.errors())
-            raise ValueError("; ".join(reasons)) from None
+            reasons = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+            said = (f"{key}: {text}" if key else text.removeprefix("Value error, ") for key, text in reasons)
+            raise ValueError("; ".join(said)) from None
         return self
 
 
@@ -110,6 +109,12 @@ class FullModel(MultiACEConfig):
         given["elements"] = self.elements or tuple(elements)
         given["avg_num_neighbors"] = self.avg_num_neighbors or avg_num_neighbors
         return MultiACEConfig(**given)
+
+    @model_validator(mode="after")
+    def _divides(self) -> FullModel:
+        if self.avg_num_neighbors and self.neighbor_normalization == "none":
+            raise ValueError("neighbor_normalization is none, so the sum is not divided; omit avg_num_neighbors")
+        return self
 
 
 def _preset_model(name: str, function: Callable[..., MultiACEConfig]) -> type[PresetModel]:

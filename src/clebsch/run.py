@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from ase.data import atomic_numbers, covalent_radii
 
 from clebsch.config import load_yaml
 from clebsch.data import (
@@ -25,7 +26,15 @@ from clebsch.data import (
 )
 from clebsch.data.datasets import load_dataset
 from clebsch.errors import ConfigError, DataError, did_you_mean
-from clebsch.evaluate import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
+from clebsch.evaluate import (
+    Accuracy,
+    Description,
+    accuracy,
+    compare,
+    describe,
+    plot_learning_curve,
+    plot_parity,
+)
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, find_device
 from clebsch.models.serialization import read_potential_header, save_potential
 from clebsch.ops import default_backend
@@ -207,16 +216,23 @@ def claim_directory(config: RunConfig) -> Path:
     return config.output
 
 
-def model_of(path: str | Path) -> MultiACEConfig:
-    """Return the model of a saved potential, or of a recipe, whose data are read for what the model takes from them."""
+def describe_file(path: str | Path) -> Description:
+    """Describe the model of a saved potential, or of a recipe, whose data are read for what the model takes from them.
+
+    The cost is for the number of neighbours in the training data, whatever the sums are normalised by.
+    """
     if Path(path).suffix == ".safetensors":
-        return PotentialConfig.model_validate(read_potential_header(path)["config"]).model
+        header = read_potential_header(path)
+        statistics = header["metadata"].get("statistics", {})
+        model = PotentialConfig.model_validate(header["config"]).model
+        return describe(model, statistics.get("average_num_neighbors"))
     config = load_recipe(path)
     sets = read_sets(config.data, config.seed)
     model = config.model.build(find_elements(sets.train))
     graphs = build_training_graphs(sets.train, model)
     statistics = compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
-    return config.model.build(model.elements, statistics.average_num_neighbors)
+    neighbors = statistics.average_num_neighbors
+    return describe(config.model.build(model.elements, neighbors), neighbors)
 
 
 def _isolated_atoms(frames: list[Configuration]) -> dict[str, float] | None:
@@ -259,11 +275,20 @@ def _report(console: Console | None, sets: Sets, statistics: Statistics, potenti
     e0 = ", ".join(f"{symbol} {energy:.3f}" for symbol, energy in statistics.e0.items())
     tests = ", ".join(f"{name} {len(frames)}" for name, frames in sets.tests.items()) or "none"
     parameters = sum(parameter.numel() for parameter in potential.parameters())
-    radii = ", ".join(f"{pair} {radius:.2f}" for pair, radius in (potential.config.core or {}).items()) or "none"
     for line in (
         f"configurations: {len(sets.train)} to train, {len(sets.valid)} to validate; tests: {tests}",
         f"E0 (eV): {e0}; neighbours within {potential.r_max} Å: {statistics.average_num_neighbors:.1f}",
-        f"core radii (Å): {radii}",
+        f"core radii (Å): {_core_radii(potential.config.core or {})}",
         f"model: {len(potential.config.model.layers)} layers, {parameters:,} parameters, {potential.dtype}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _core_radii(core: Mapping[str, float]) -> str:
+    """Radii by pair, those beyond a bond marked: the potential keeps such pairs apart because its data do."""
+    shown = []
+    for pair, radius in core.items():
+        bond = sum(float(covalent_radii[atomic_numbers[symbol]]) for symbol in pair.split("-"))
+        shown.append(f"{pair} {radius:.2f}{'*' if radius > bond else ''}")
+    note = "; *: farther apart than a bond, as in the data; closer atoms are pushed apart"
+    return (", ".join(shown) or "none") + (note if any(text.endswith("*") for text in shown) else "")

@@ -169,6 +169,20 @@ def test_info_of_a_recipe(capsys: pytest.CaptureFixture[str], recipe_file: Path)
     assert not (recipe_file.parent / "run").exists()
 
 
+def test_info_counts_the_neighbors_of_the_data(capsys: pytest.CaptureFixture[str], recipe_file: Path):
+    """Whatever the sums are normalised by."""
+    found = []
+    for arguments in ((), ("train.max_epochs=1",), ("train.max_epochs=1", "model.avg_num_neighbors=2.5")):
+        path = recipe_file
+        if arguments:
+            folder = recipe_file.parent / f"run{len(arguments)}"
+            call(capsys, "train", recipe_file, *arguments, f"output={folder}")
+            path = folder / "potential.safetensors"
+        (line,) = [line for line in call(capsys, "info", path).splitlines() if line.startswith("neighbours")]
+        found.append(line)
+    assert len(set(found)) == 1 and "2.5" not in found[0]
+
+
 def test_info_of_unbounded_orders(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     model = nequip(elements=("H",), num_channels=2, l_max=1, num_layers=2)
     save_potential(Potential(PotentialConfig(model=model), e0={"H": 0.0}), tmp_path / "gated.safetensors")

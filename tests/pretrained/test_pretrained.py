@@ -14,7 +14,7 @@ import clebsch
 from clebsch.bench import build_system
 from clebsch.errors import CheckpointError, ConfigError
 from clebsch.evaluate import evaluate
-from clebsch.extrapolation import dimer_curves, judge_dimer
+from clebsch.extrapolation import dimer_curves
 from clebsch.pretrained import load_pretrained, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets
@@ -27,9 +27,11 @@ NAMES = sorted(pretrained_index())
 @pytest.mark.parametrize("name", NAMES)
 def test_index(name: str):
     entry = pretrained_index()[name]
-    assert (ROOT / entry["recipe"]).is_file()
+    potential, recipe = load_pretrained(name), load_recipe(ROOT / entry["recipe"])
+    model = potential.config.model
+    assert recipe.model.build(model.elements, model.avg_num_neighbors) == model
     assert pretrained_path(name).stat().st_size < 5e6
-    assert sum(p.numel() for p in load_pretrained(name).parameters()) == entry["parameters"]
+    assert sum(p.numel() for p in potential.parameters()) == entry["parameters"]
 
 
 @pytest.mark.skipif("CLEBSCH_DATA" not in os.environ, reason="set CLEBSCH_DATA to the folder of the data sets")
@@ -63,10 +65,14 @@ def test_acetylacetone_relaxes():
 
 
 def test_dimers_of_ethanol_repel():
-    """It was trained with the screened nuclear repulsion."""
-    for curve in dimer_curves(load_pretrained("ethanol", dtype=torch.float64), shortest=0.1):
-        assert curve.energies[0] > 10, curve.pair
-        assert judge_dimer(curve)["wall_meV"] > 0
+    """All the way through the core, where the network is held."""
+    potential = load_pretrained("ethanol", dtype=torch.float64)
+    cores = {pair.replace("-", ""): radius for pair, radius in (potential.config.core or {}).items()}
+    curves = [curve for curve in dimer_curves(potential, shortest=0.1) if curve.pair in cores]
+    assert len(curves) == 5  # all that the molecule has
+    for curve in curves:
+        inside = curve.energies[curve.distances < 0.9 * cores[curve.pair]]
+        assert len(inside) > 10 and inside[0] > 10 and (np.diff(inside) < 0).all(), curve.pair
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

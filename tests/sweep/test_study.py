@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clebsch.config import parse_config
 from clebsch.errors import ConfigError
 from clebsch.models import MultiACEConfig, clebsch
 from clebsch.sweep import StudyConfig, cells_of, load_study
@@ -88,11 +89,37 @@ def test_the_digest_is_of_the_whole_recipe():
         ({"output": ["x", "y"]}, "every cell has a folder of its own"),
         ({"a": {"base": {"seed": 1}}}, "'a' has a choice 'base'"),
         ({"a": {"b": {"seed.x": 1}}}, r"axes: 'a', choice 'b': 'seed\.x': 'seed' is a single value"),
+        ({"seed": 3}, "'seed' has the single value 3; give a list"),
+        ({"a": {False: {}}}, "'a': YAML reads the name of one choice as False; put it in quotes"),
+        ({"a": {"b": 3}}, "'a', choice 'b': expected the keys it sets, got 3"),
+        ({"a": {1: {}, "1": {}}}, "'a' has two choices with one name"),
+        ([1], "expected a mapping"),
     ],
 )
-def test_axes_that_make_no_sense(axes: dict[str, Any], message: str):
+def test_axes_that_make_no_sense(axes: Any, message: str):
+    mapping = {"output": "out", "base": BASE, "axes": axes}
     with pytest.raises(ConfigError, match=message):
-        cells_of(study(axes), BASE)
+        cells_of(parse_config(StudyConfig, mapping), BASE)
+
+
+def test_seeds_of_an_axis_and_of_the_study():
+    assert [cell.seed for cell in cells_of(study({"seed": [3, 4]}), BASE)] == [3, 4]
+    with pytest.raises(ConfigError, match="seed is set by an axis and by seeds"):
+        cells_of(study({"seed": [3, 4]}, seeds=(0, 1)), BASE)
+
+
+def test_equal_recipes_keep_their_rows_and_are_one_run():
+    axes = {"core": {"without": {}, "off": {"energy.core": False}, "with": {"energy.core": True}}}
+    without, off, _ = cells_of(study(axes), BASE)
+    assert without.digest == off.digest and (without.labels, off.labels) == ({"core": "without"}, {"core": "off"})
+    assert [name_of(cell.labels) for cell in cells_of(study(axes, mode="each"), BASE)] == ["base", "core: with"]
+
+
+def test_the_order_of_the_keys_of_a_choice_does_not_matter():
+    layers = [{"hidden_irreps": "0e", "readout": "linear"}]
+    keys = {"model.layers.*.correlation": 2, "model": {"layers": layers}}
+    (cell,) = cells_of(study({"a": {"b": keys}}), BASE)
+    assert cell.recipe["model"]["layers"][0]["correlation"] == 2
 
 
 def test_long_values_keep_their_labels_apart():
@@ -117,6 +144,9 @@ def test_a_study_can_be_changed_when_it_is_called(tmp_path: Path, inline: bool):
     assert cell.recipe["dtype"] == "float64" and cell.recipe["model"]["num_channels"] == 4
     with pytest.raises(ConfigError, match=r"unknown key 'model.num_chanels'"):
         load_study(path, ["base.model.num_chanels=4"])
+    for key, cure in {"seed": r"seeds=\[…\]", "output": "output=…"}.items():
+        with pytest.raises(ConfigError, match=rf"base\.{key} plays no part in a study. Set {cure}"):
+            load_study(path, [f"base.{key}=7"])
     with pytest.raises(ConfigError, match="axes cannot be changed on the command line"):
         load_study(path, ["axes.model.L_max=[0]"])
 

@@ -100,10 +100,9 @@ def info(
 ) -> None:
     """Print what a model is made of and what it costs."""
     from clebsch.cli.show import show_description
-    from clebsch.evaluate import describe
-    from clebsch.run import model_of
+    from clebsch.run import describe_file
 
-    show_description(describe(model_of(path)), title=str(path))
+    show_description(describe_file(path), title=str(path))
 
 
 @app.command()

@@ -50,7 +50,7 @@ class Description:
         r_max: cutoff in Å.
         num_channels: channels K.
         receptive_field: T · r_max in Å, the distance over which atoms feel each other.
-        avg_num_neighbors: edges per atom that the cost per atom is for.
+        avg_num_neighbors: neighbours per atom that the cost per atom is for.
         parameters: number of parameters by block.
         layers: one entry per layer.
         shared: cost of what all layers share: harmonics, radial basis and booster.
@@ -82,8 +82,13 @@ class Description:
         return self.cost.per_atom + self.avg_num_neighbors * self.cost.per_edge
 
 
-def describe(config: MultiACEConfig) -> Description:
-    """Build the model of ``config`` once and describe it."""
+def describe(config: MultiACEConfig, avg_num_neighbors: float | None = None) -> Description:
+    """Build the model of ``config`` once and describe it.
+
+    Args:
+        config: the model.
+        avg_num_neighbors: neighbours per atom of its data; None takes the number that its sums are normalised by.
+    """
     model = MultiACE(config)
     layers = []
     body_order: int | None = 1
@@ -111,7 +116,7 @@ def describe(config: MultiACEConfig) -> Description:
         r_max=config.r_max,
         num_channels=config.num_channels,
         receptive_field=len(config.layers) * config.r_max,
-        avg_num_neighbors=config.avg_num_neighbors,
+        avg_num_neighbors=config.avg_num_neighbors if avg_num_neighbors is None else avg_num_neighbors,
         parameters=count_parameters(model),
         layers=tuple(layers),
         shared=shared_cost(model.edges, config),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from clebsch.data.datasets.rmd17 import MOLECULES
+
 Row = Mapping[str, tuple[float, float]]
 
 RMSE: dict[str, dict[str, Row]] = {
@@ -43,10 +45,6 @@ RMSE: dict[str, dict[str, Row]] = {
     },
 }
 
-MOLECULES = (
-    "aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic",
-    "toluene", "uracil",
-)  # fmt: skip
 _RMD17 = {
     "MACE": "2.2/6.6 1.2/3.0 0.4/0.3 0.4/2.1 0.8/4.1 0.5/1.6 1.3/4.8 0.9/3.1 0.5/1.5 0.5/2.1",
     "Allegro": "2.3/7.3 1.2/2.6 0.3/0.2 0.4/2.1 0.6/3.6 0.5/0.9 1.5/4.9 0.9/2.9 0.4/1.8 0.6/1.8",

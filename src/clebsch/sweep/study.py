@@ -28,8 +28,8 @@ class StudyConfig(StrictConfig):
     Attributes:
         output: folder of the cells, the table and the plots.
         base: a recipe, its path relative to the study's file or its content; its ``output`` and ``seed`` play no part.
-        axes: what varies: a dotted key of the recipe and its values, or a name and, by label, the keys set together.
-            ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``.
+        axes: what varies: a dotted key of the recipe and its values, or a name and, by label, the keys set together,
+            shorter keys first. ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``.
         mode: ``grid`` takes every combination; ``each`` the base and, one axis at a time, every other value.
         seeds: of the split, the initial weights and the shuffling; every cell is run with each.
         metric: of the tables and plots, root of the mean square or mean absolute error; what is run is the same.
@@ -47,11 +47,8 @@ class StudyConfig(StrictConfig):
     def _numbers_are_names_too(cls, axes: Any) -> Any:
         """YAML reads the name ``2`` of a choice as a number."""
         if not isinstance(axes, dict):
-            return axes
-        return {
-            name: {_name(label): keys for label, keys in values.items()} if isinstance(values, dict) else values
-            for name, values in axes.items()
-        }
+            raise ValueError("expected a mapping from a key or a name to its values")
+        return {name: _named(name, values) for name, values in axes.items()}
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,21 @@ def name_of(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{axis}: {label}" for axis, label in labels.items() if label != BASE) or BASE
 
 
-def _name(label: Any) -> Any:
-    return str(label) if isinstance(label, (int, float)) and not isinstance(label, bool) else label
+def _named(axis: Any, values: Any) -> Any:
+    """The values of an axis, its names as text; raises ValueError where they are no values."""
+    if isinstance(values, list):
+        return values
+    if not isinstance(values, dict):
+        raise ValueError(f"'{axis}' has the single value {values!r}; give a list, or names with the keys each sets")
+    for label, keys in values.items():
+        if label is None or isinstance(label, bool):
+            raise ValueError(f"'{axis}': YAML reads the name of one choice as {label}; put it in quotes")
+        if not isinstance(keys, dict):
+            raise ValueError(f"'{axis}', choice '{label}': expected the keys it sets, got {keys!r}")
+    named = {str(label): keys for label, keys in values.items()}
+    if len(named) < len(values):
+        raise ValueError(f"'{axis}' has two choices with one name. Rename one.")
+    return named
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, list[Cell]]:
@@ -102,6 +112,9 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> tuple[StudyCo
     of_study = [override for override in overrides if override not in of_base]
     if any(override.startswith("axes") for override in of_study):
         raise ConfigError("axes cannot be changed on the command line, as their names have dots. Change the file.")
+    for key, instead in {"base.seed": "seeds=[…]", "base.output": "output=…"}.items():
+        if any(override.startswith(f"{key}=") for override in of_base):
+            raise ConfigError(f"{key} plays no part in a study. Set {instead}")
     mapping = apply_overrides(load_yaml(path), of_study)
     if of_base and isinstance(mapping.get("base"), str):
         mapping["base"] = load_yaml(path.parent / mapping["base"])
@@ -111,9 +124,12 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> tuple[StudyCo
 
 
 def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
-    """Return the cells of a study, each once, seeds innermost."""
+    """Return the cells of a study, seeds innermost; with mode ``each`` without choices that are the base again."""
     axes = {name: _choices(name, values) for name, values in study.axes.items()}
-    cells: dict[str, Cell] = {}
+    if len(study.seeds) > 1 and any("seed" in keys for choices in axes.values() for keys in choices.values()):
+        raise ConfigError("axes: seed is set by an axis and by seeds. Keep one of them.")
+    cells: list[Cell] = []
+    of_base: set[str] = set()
     for combination in _combinations(axes, study.mode):
         for seed in study.seeds:
             recipe = {**copy.deepcopy(dict(base)), "seed": seed, "output": "."}
@@ -122,12 +138,16 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
                     _set_keys(recipe, axes[name][label], f"axes: '{name}', choice '{label}'")
             labels = {name: BASE if label is None else label for name, label in combination.items()}
             cell = _cell(labels, recipe)
-            cells.setdefault(cell.digest, cell)
-    return list(cells.values())
+            if set(labels.values()) == {BASE}:
+                of_base.add(cell.digest)
+            elif cell.digest in of_base:
+                continue
+            cells.append(cell)
+    return cells
 
 
 def _set_keys(recipe: dict[str, Any], keys: Mapping[str, Any], where: str) -> None:
-    for key, value in keys.items():
+    for key, value in sorted(keys.items(), key=lambda item: item[0].count(".")):  # what holds others first
         try:
             set_key(recipe, key, value)
         except ConfigError as error:

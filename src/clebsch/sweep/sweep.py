@@ -53,8 +53,9 @@ def run_sweep(
     if engine not in ENGINES:
         raise ConfigError(f"--engine: expected {' or '.join(ENGINES)}, got '{engine}'.{did_you_mean(engine, ENGINES)}")
     study, cells = load_study(path, overrides)
-    open_cells = [cell for cell in cells if not is_finished(cell, study.output)]
-    _say(console, f"{len(cells)} cells, {len(cells) - len(open_cells)} of them finished")
+    runs = {cell.digest: cell for cell in cells}  # equal recipes are one run
+    open_cells = [cell for cell in runs.values() if not is_finished(cell, study.output)]
+    _say(console, f"{len(runs)} cells, {len(runs) - len(open_cells)} of them finished")
     failed = []
     for cell, status in ENGINES[engine](open_cells, study.output, config or EngineConfig()):
         if status:

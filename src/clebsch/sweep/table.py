@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from clebsch.evaluate import METRICS, describe
-from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, model_of
+from clebsch.evaluate import METRICS
+from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, describe_file
 from clebsch.sweep.study import BASE, Cell, name_of
 
 
@@ -40,12 +40,10 @@ def read_row(cell: Cell, study: Path, metric: Literal["rmse", "mae"]) -> Row:
     """Read what a finished cell left."""
     folder = cell.directory(study)
     results = json.loads((folder / RESULTS_NAME).read_text())
-    cost = describe(model_of(folder / POTENTIAL_NAME)).cost
-    edges = results["statistics"]["average_num_neighbors"]  # not the model's, which a recipe may set to another number
     numbers = {
         "seconds": results["fit"]["seconds"],
         "parameters": results["num_parameters"],
-        "flop_per_atom": cost.per_atom + edges * cost.per_edge,
+        "flop_per_atom": describe_file(folder / POTENTIAL_NAME).flops_per_atom,
     }
     for name, errors in results["errors"].items():
         numbers |= {f"{name}/{kind}": errors[kind] for kind in METRICS[metric] if errors[kind] is not None}

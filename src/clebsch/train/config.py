@@ -17,7 +17,7 @@ class TrainConfig(StrictConfig):
 
     Attributes:
         loss: weights and penalty.
-        optimizer: Adam or AdamW and its learning rate.
+        optimizer: Adam, AdamW or Muon, and its learning rate.
         schedule: factor on the learning rate over the epochs.
         stages: loss weights and rate factors that begin later in the run, by ascending start.
         batch_size: size of a batch, in ``batch_unit``.
