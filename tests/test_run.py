@@ -18,7 +18,7 @@ from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
 from clebsch.errors import ClebschError, ConfigError, DataError
 from clebsch.evaluate import evaluate
-from clebsch.models import MultiACEConfig
+from clebsch.models import MultiACEConfig, mace
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import PRESETS, FullModel, PresetModel, RunConfig, load_recipe, parse_recipe
 from clebsch.run import RunResult, run
@@ -82,6 +82,12 @@ def test_going_on_is_exact(finished: RunResult, alloy_file: Path, tmp_path: Path
 def test_other_settings_in_the_same_folder(finished: RunResult, alloy_file: Path):
     with pytest.raises(ConfigError, match=r"other settings(.|\n)*model.num_channels: 4 .* 6 now(.|\n)*another output"):
         run(recipe(alloy_file, finished.directory, model={**MACE, "num_channels": 6}))
+
+
+def test_a_preset_that_has_changed(finished: RunResult, alloy_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(PRESETS, "mace", lambda **sizes: mace(**{**sizes, "correlation": 1}))
+    with pytest.raises(ConfigError, match=r"of another model than its recipe stands for now: a preset has changed"):
+        run(recipe(alloy_file, finished.directory))
 
 
 def test_folder_of_a_run_that_came_to_nothing(alloy_file: Path, tmp_path: Path):

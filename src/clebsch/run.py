@@ -205,6 +205,7 @@ def claim_directory(config: RunConfig) -> Path:
                 + "\n".join(f"  - {line}" for line in differences)
                 + "\nGive another output, or remove that folder to start again."
             )
+        _check_preset(config)
     try:
         config.output.mkdir(parents=True, exist_ok=True)
         path.write_text(config.as_yaml())
@@ -214,6 +215,19 @@ def claim_directory(config: RunConfig) -> Path:
             "for example output=runs/a."
         ) from None
     return config.output
+
+
+def _check_preset(config: RunConfig) -> None:
+    """Raise ConfigError where the finished potential is not of the model that the recipe now stands for."""
+    potential = config.output / POTENTIAL_NAME
+    if not potential.is_file():
+        return
+    model = PotentialConfig.model_validate(read_potential_header(potential)["config"]).model
+    if config.model.build(model.elements, model.avg_num_neighbors) != model:
+        raise ConfigError(
+            f"'{config.output}' holds a potential of another model than its recipe stands for now: "
+            "a preset has changed. Give another output, or remove that folder to start again."
+        )
 
 
 def describe_file(path: str | Path) -> Description:
