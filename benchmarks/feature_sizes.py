@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from clebsch.data import collate, compute_statistics, find_elements
+from clebsch.data import collate
 from clebsch.evaluate import feature_sizes
-from clebsch.run import build_potential, build_training_graphs, read_sets
+from clebsch.run import build_potential, read_training_graphs
 from clebsch.sweep.study import load_study, name_of
 
 CONFIGURATIONS = 10
@@ -25,10 +25,7 @@ def main() -> None:
     study, cells = load_study(arguments.study, ["base.dtype=float64", *arguments.overrides])
     for cell in cells:
         config = cell.config(study.output)
-        frames = read_sets(config.data, config.seed).train
-        model = config.model.build(find_elements(frames))
-        graphs = build_training_graphs(frames, model)
-        statistics = compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
+        graphs, statistics = read_training_graphs(config)
         sizes = feature_sizes(build_potential(config, statistics), collate(graphs[:CONFIGURATIONS]))
         print(f"{name_of(cell.labels):<50}", *(f"{size:9.2g}" for size in sizes))
 

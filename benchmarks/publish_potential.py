@@ -32,9 +32,8 @@ def main() -> None:
     recipe = arguments.recipe.resolve().relative_to(ROOT)
     wanted, found = (load_recipe(path) for path in (ROOT / recipe, arguments.run / CONFIG_NAME))
     potential = load_potential(arguments.run / POTENTIAL_NAME)
-    model = potential.config.model
-    built = wanted.model.build(model.elements, model.avg_num_neighbors)  # a name may have come to stand for another
-    if wanted.model_dump(exclude=FREE) != found.model_dump(exclude=FREE) or built != model:
+    same = wanted.model_dump(exclude=FREE) == found.model_dump(exclude=FREE)
+    if not (same and wanted.stands_for(potential.config.model)):
         parser.error(f"{recipe} is not the recipe of {arguments.run}")
     results = json.loads((arguments.run / RESULTS_NAME).read_text())
     errors = {name: {key: of_set[key] for key in KEPT} for name, of_set in results["errors"].items()}

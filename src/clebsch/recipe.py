@@ -216,6 +216,10 @@ class RunConfig(StrictConfig):
         """The whole recipe, defaults included, as YAML that `load_recipe` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    def stands_for(self, model: MultiACEConfig) -> bool:
+        """Whether ``model`` is what this recipe builds, which changes where a preset does."""
+        return self.model.build(model.elements, model.avg_num_neighbors) == model
+
     def course(self) -> dict[str, Any]:
         """What must not change where a run is continued: all but the folder and the limits of the fit."""
         return {**self.model_dump(mode="json", exclude={"output", "train"}), "train": self.train.course()}

@@ -162,6 +162,14 @@ def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) ->
     return graphs
 
 
+def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:
+    """Return graphs and statistics of the training set, for what needs no energies: the E0 of all elements are zero."""
+    frames = read_sets(config.data, config.seed).train
+    model = config.model.build(find_elements(frames))
+    graphs = build_training_graphs(frames, model)
+    return graphs, compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
+
+
 def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
     """Return the untrained potential, referenced and scaled by the statistics of the training set."""
     model = config.model.build(tuple(statistics.e0), statistics.average_num_neighbors)
@@ -223,7 +231,7 @@ def _check_preset(config: RunConfig) -> None:
     if not potential.is_file():
         return
     model = PotentialConfig.model_validate(read_potential_header(potential)["config"]).model
-    if config.model.build(model.elements, model.avg_num_neighbors) != model:
+    if not config.stands_for(model):
         raise ConfigError(
             f"'{config.output}' holds a potential of another model than its recipe stands for now: "
             "a preset has changed. Give another output, or remove that folder to start again."
@@ -241,12 +249,9 @@ def describe_file(path: str | Path) -> Description:
         model = PotentialConfig.model_validate(header["config"]).model
         return describe(model, statistics.get("average_num_neighbors"))
     config = load_recipe(path)
-    sets = read_sets(config.data, config.seed)
-    model = config.model.build(find_elements(sets.train))
-    graphs = build_training_graphs(sets.train, model)
-    statistics = compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
+    _, statistics = read_training_graphs(config)
     neighbors = statistics.average_num_neighbors
-    return describe(config.model.build(model.elements, neighbors), neighbors)
+    return describe(config.model.build(tuple(statistics.e0), neighbors), neighbors)
 
 
 def _isolated_atoms(frames: list[Configuration]) -> dict[str, float] | None:

@@ -28,8 +28,7 @@ NAMES = sorted(pretrained_index())
 def test_index(name: str):
     entry = pretrained_index()[name]
     potential, recipe = load_pretrained(name), load_recipe(ROOT / entry["recipe"])
-    model = potential.config.model
-    assert recipe.model.build(model.elements, model.avg_num_neighbors) == model
+    assert recipe.stands_for(potential.config.model)
     assert pretrained_path(name).stat().st_size < 5e6
     assert sum(p.numel() for p in potential.parameters()) == entry["parameters"]
 
