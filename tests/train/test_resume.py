@@ -19,6 +19,7 @@ COURSES = {
         "optimizer": {"kind": "adamw", "weight_decay": 0.01},
     },
     "muon": {"optimizer": {"kind": "muon"}, "schedule": {"kind": "cosine"}},
+    "dimers": {"dimer_weight": 10.0},
     "stages": {
         "schedule": {"kind": "exponential", "decay": 0.9},
         "stages": [{"start": 0.4, "energy_weight": 100.0, "lr_factor": 0.5}],

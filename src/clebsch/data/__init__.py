@@ -15,12 +15,12 @@ from clebsch.data.splits import split
 
 if TYPE_CHECKING:
     from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
-    from clebsch.data.statistics import E0Fit, Statistics, compute_statistics, fit_e0
+    from clebsch.data.statistics import E0Fit, Statistics, compute_statistics, fit_e0, shortest_distances
 
 # torch takes a second to import, and reading needs none of it.
 _NEEDS_TORCH = {
     **dict.fromkeys(("Batch", "Graph", "build_graph", "build_graphs", "collate"), "graph"),
-    **dict.fromkeys(("E0Fit", "Statistics", "compute_statistics", "fit_e0"), "statistics"),
+    **dict.fromkeys(("E0Fit", "Statistics", "compute_statistics", "fit_e0", "shortest_distances"), "statistics"),
 }
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "neighbor_list",
     "read_configurations",
     "read_isolated_atoms",
+    "shortest_distances",
     "split",
 ]
 

@@ -123,7 +123,7 @@ def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Map
         energy_std_per_atom=None if binding is None else float(binding.std(correction=0)),
         num_graphs=len(graphs),
         num_atoms=num_atoms,
-        shortest_distances=_shortest_distances(graphs, elements),
+        shortest_distances=shortest_distances(graphs, elements),
     )
 
 
@@ -137,7 +137,8 @@ def check_e0(e0: Mapping[str, object], symbols: Sequence[str], source: str = "E0
         )
 
 
-def _shortest_distances(graphs: Sequence[Graph], elements: Sequence[str]) -> dict[str, float]:
+def shortest_distances(graphs: Sequence[Graph], elements: Sequence[str]) -> dict[str, float]:
+    """Return the shortest distance (Å) of every pair of elements, such as "C-H", that has edges in ``graphs``."""
     count = len(elements)
     shortest = torch.full((count * count,), torch.inf, dtype=torch.float64)
     for graph in graphs:

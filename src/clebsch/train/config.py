@@ -27,6 +27,8 @@ class TrainConfig(StrictConfig):
         patience: stop after this many epochs without a better validation, also before a later stage; None to go on.
         best_by: validation metric that selects the weights which are kept.
         ema_decay: decay of the averaged weights that are validated and kept; 0 uses the weights themselves.
+        dimer_weight: weight, (eV/Å)^-2, of the wrong forces between two atoms alone (`DimerPrior`), which are looked at
+            in every fifth step, through all stages, and not in validation; 0 leaves them out.
         max_grad_norm: norm to which the gradient of the loss is clipped; None for no clipping.
         checkpoint_seconds: shortest time between checkpoints, which are written at the end of epochs.
     """
@@ -42,6 +44,7 @@ class TrainConfig(StrictConfig):
     patience: int | None = Field(default=None, ge=1)
     best_by: Literal["loss", "energy_rmse", "forces_rmse", "stress_rmse"] = "loss"
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    dimer_weight: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=10.0, gt=0)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
@@ -70,4 +73,6 @@ class TrainConfig(StrictConfig):
         free = {"max_seconds", "patience", "checkpoint_seconds"}
         if not isinstance(self.schedule, Cosine) and not self.stages:
             free.add("max_epochs")
+        if not self.dimer_weight:
+            free.add("dimer_weight")  # Checkpoints of a time without it go on.
         return self.model_dump(mode="json", exclude=free)

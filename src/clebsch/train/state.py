@@ -11,6 +11,7 @@ import torch
 from clebsch.data import BatchSampler
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import with_prefix, without_prefix
+from clebsch.train.dimers import DimerPrior
 from clebsch.train.ema import ExponentialMovingAverage
 from clebsch.train.optimizers import load_optimizer_tensors, optimizer_tensors
 from clebsch.train.schedules import Schedule
@@ -49,6 +50,7 @@ class TrainingState:
         ema: averaged weights.
         schedule: learning-rate schedule.
         sampler: batches of every epoch; their order follows from the seed and the epoch alone.
+        dimers: what is asked of two atoms alone, where anything is.
         progress: counters.
         best: averaged weights of the best epoch.
         loss_sums: weighted parts of the training loss, summed over the batches of the running epoch.
@@ -59,6 +61,7 @@ class TrainingState:
     ema: ExponentialMovingAverage
     schedule: Schedule
     sampler: BatchSampler
+    dimers: DimerPrior | None = None
     progress: Progress = field(default_factory=Progress)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     loss_sums: dict[str, torch.Tensor] = field(default_factory=dict)

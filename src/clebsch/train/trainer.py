@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clebsch.data import BatchSampler, Graph, collate
+from clebsch.data import Batch, BatchSampler, Graph, collate
 from clebsch.errors import CheckpointError, ClebschError, ConfigError, DataError
 from clebsch.models.potential import Potential
 from clebsch.train.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from clebsch.train.config import TrainConfig
+from clebsch.train.dimers import EVERY, DimerPrior
 from clebsch.train.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.train.loss import LossConfig, loss, require_labels
 from clebsch.train.metrics import EpochTable, MetricsFile, Record
@@ -171,6 +172,7 @@ def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, se
         ema=ExponentialMovingAverage(potential, config.ema_decay),
         schedule=Schedule(config.schedule, config.max_epochs),
         sampler=_sampler(train, config, shuffle=True, seed=seed),
+        dimers=DimerPrior(potential, train, seed) if config.dimer_weight else None,
     )
 
 
@@ -198,13 +200,14 @@ def _train_epoch(state: TrainingState, graphs: Sequence[Graph], config: TrainCon
     lr = config.optimizer.lr * config.lr_factor(progress.stage)
     if progress.batch == 0:
         zero = torch.zeros((), dtype=torch.float64, device=state.potential.device)
-        state.loss_sums = {quantity: zero.clone() for quantity in loss_config.fitted}
+        parts = loss_config.fitted if state.dimers is None else (*loss_config.fitted, "dimers")
+        state.loss_sums = {part: zero.clone() for part in parts}
     batches = state.sampler.batches(progress.epoch)
     for indices in batches[progress.batch :]:
         if clock.expired():
             return False
         set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
-        _step(state, [graphs[index] for index in indices], loss_config, config.max_grad_norm)
+        _step(state, [graphs[index] for index in indices], loss_config, config)
         progress.batch += 1
         progress.step += 1
     for total in state.loss_sums.values():
@@ -214,12 +217,11 @@ def _train_epoch(state: TrainingState, graphs: Sequence[Graph], config: TrainCon
     return True
 
 
-def _step(state: TrainingState, graphs: Sequence[Graph], config: LossConfig, max_grad_norm: float | None) -> None:
+def _step(state: TrainingState, graphs: Sequence[Graph], weights: LossConfig, config: TrainConfig) -> None:
     """One step: forward, backward, check, clip, update, average."""
     potential, optimizer = state.potential, state.optimizer
     batch = collate(graphs).to(potential.device)
-    prediction = potential(batch, forces=config.forces_weight > 0, stress=config.stress_weight > 0, create_graph=True)
-    total, parts = loss(prediction, batch, config)
+    total, parts = _loss(state, batch, weights, config.dimer_weight)
     # On a GPU the loss travels to the host while the backward pass runs, so that checking it costs no idle time.
     value = total.detach().to("cpu", non_blocking=True)
     copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
@@ -230,16 +232,34 @@ def _step(state: TrainingState, graphs: Sequence[Graph], config: LossConfig, max
         copied.synchronize()
     if not torch.isfinite(value):
         raise _non_finite(parts, graphs, state.progress.step + 1)
-    if max_grad_norm is not None:
-        torch.nn.utils.clip_grad_norm_(potential.parameters(), max_grad_norm)
+    if config.max_grad_norm is not None:
+        torch.nn.utils.clip_grad_norm_(potential.parameters(), config.max_grad_norm)
     optimizer.step()
     state.ema.update()
     for quantity, part in parts.items():
         state.loss_sums[quantity] += part
 
 
+def _loss(
+    state: TrainingState, batch: Batch, weights: LossConfig, dimer_weight: float
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss of ``batch``, in some steps with that of two atoms alone, and its weighted parts."""
+    potential, step = state.potential, state.progress.step
+    prediction = potential(batch, forces=weights.forces_weight > 0, stress=weights.stress_weight > 0, create_graph=True)
+    total, parts = loss(prediction, batch, weights)
+    if state.dimers is None or step % EVERY:
+        return total, parts
+    dimers = dimer_weight * state.dimers.penalty(potential, step)
+    return total + dimers, {**parts, "dimers": dimers.detach()}
+
+
 def _non_finite(parts: Mapping[str, torch.Tensor], graphs: Sequence[Graph], step: int) -> NonFiniteLossError:
     shares = ", ".join(f"{quantity} {part.item():g}" for quantity, part in parts.items())
+    if not parts.get("dimers", torch.zeros(())).isfinite():
+        return NonFiniteLossError(
+            f"The loss of step {step} is not finite: {shares}. The part of two atoms alone has diverged; no step was "
+            "taken. Lower optimizer.lr or dimer_weight and start again."
+        )
     origins = ", ".join(graph.origin for graph in graphs)
     return NonFiniteLossError(
         f"The loss of step {step} is not finite: {shares}. "
