@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument("file", help="configurations; the first is where the dynamics start")
     parser.add_argument("--steps", type=int, default=2000, help="of the dynamics, 0.5 fs each")
     arguments = parser.parse_args()
+    start = read_configurations(arguments.file, index=":1")[0].to_atoms()
     for result in run_contract(load_potential(arguments.potential, dtype=torch.float64)):
         print(result)
-    start = read_configurations(arguments.file, index=":1")[0].to_atoms()
     for dtype in (torch.float32, torch.float64):
         trace = run_nve(load_potential(arguments.potential, dtype=dtype), start, steps=arguments.steps, seed=0)
         print(

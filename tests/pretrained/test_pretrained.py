@@ -14,7 +14,7 @@ import clebsch
 from clebsch.bench import build_system
 from clebsch.errors import CheckpointError, ConfigError
 from clebsch.evaluate import evaluate
-from clebsch.extrapolation import dimer_curves
+from clebsch.extrapolation import dimer_curves, judge_dimer
 from clebsch.pretrained import load_pretrained, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets
@@ -61,6 +61,13 @@ def test_acetylacetone_relaxes():
     assert BFGS(atoms, logfile=None).run(fmax=0.01, steps=200)
     bonds = (before > 0) & (before < 1.6)
     assert np.abs(atoms.get_all_distances() - before)[bonds].max() < 0.12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_atoms_alone_have_no_minimum_but_the_bond(name: str):
+    for curve in dimer_curves(load_pretrained(name)):
+        found = judge_dimer(curve)
+        assert (found["spurious_minima"], found["repulsive"]) == (0, True), curve.pair
 
 
 def test_dimers_of_ethanol_repel():
