@@ -15,6 +15,7 @@ from clebsch.bench import build_system
 from clebsch.errors import CheckpointError, ConfigError
 from clebsch.evaluate import evaluate
 from clebsch.extrapolation import dimer_curves, judge_dimer
+from clebsch.extrapolation.scans import find_minima
 from clebsch.pretrained import load_pretrained, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets
@@ -65,9 +66,13 @@ def test_acetylacetone_relaxes():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_atoms_alone_have_no_minimum_but_the_bond(name: str):
-    for curve in dimer_curves(load_pretrained(name)):
+    bonds = {"HC", "HN", "CC", "CN", "CO"} if name == "3bpa" else {"HC", "HO", "CC", "CO"}
+    curves = dimer_curves(load_pretrained(name))
+    assert bonds < {curve.pair for curve in curves}
+    for curve in curves:
         found = judge_dimer(curve)
-        assert (found["spurious_minima"], found["repulsive"]) == (0, True), curve.pair
+        assert len(find_minima(1000 * curve.energies)) == (curve.pair in bonds), curve.pair
+        assert found["repulsive"] and (found["well_meV"] < -100) == (curve.pair in bonds), curve.pair
 
 
 def test_dimers_of_ethanol_repel():

@@ -121,15 +121,24 @@ def walled(make_potential, train_graphs):
 def test_trained_to_it_a_potential_has_no_well_but_the_bond(walled, train_graphs, monkeypatch):
     monkeypatch.setattr(dimers, "DRAWN", 32)
     prior = DimerPrior(walled, train_graphs)
-    before = [judge_dimer(curve) for curve in dimer_curves(walled)]
+    before = wells(walled)
     optimizer = torch.optim.Adam(walled.parameters(), lr=0.02)
     for step in range(150):
         optimizer.zero_grad()
         prior.penalty(walled, step).backward()
         optimizer.step()
-    after = [judge_dimer(curve) for curve in dimer_curves(walled)]
-    assert not all(verdict["repulsive"] for verdict in before)
-    assert all(verdict["repulsive"] and not verdict["spurious_minima"] for verdict in after)
+    after = wells(walled)
+    bonded = {"".join(demand.pair) for demand in prior.demands if min(demand.coefficients) < 0}
+    assert bonded == {"CC", "CO", "OO"}
+    assert sum(others for _, others in before.values()) > 5 and max(before[pair][0] for pair in before) > 200
+    for pair, (depth, others) in after.items():
+        assert others == 0 and (depth > 5) == (pair in bonded), pair
+
+
+def wells(potential):
+    """By pair, the depth (meV) of its deepest well and the number of the others."""
+    verdicts = {curve.pair: judge_dimer(curve) for curve in dimer_curves(potential)}
+    return {pair: (-verdict["well_meV"], verdict["spurious_minima"]) for pair, verdict in verdicts.items()}
 
 
 def test_training_lowers_it(walled, train_graphs, valid_graphs, make_config, tmp_path):

@@ -28,7 +28,7 @@ class TrainConfig(StrictConfig):
         best_by: validation metric that selects the weights which are kept.
         ema_decay: decay of the averaged weights that are validated and kept; 0 uses the weights themselves.
         dimer_weight: weight, (eV/Å)^-2, of the wrong forces between two atoms alone (`DimerPrior`), which are looked at
-            in every fifth step, through all stages, and not in validation; 0 leaves them out.
+            in every fifth step, through all stages; part of the training loss, not of the validation loss. 0 for none.
         max_grad_norm: norm to which the gradient of the loss is clipped; None for no clipping.
         checkpoint_seconds: shortest time between checkpoints, which are written at the end of epochs.
     """
@@ -74,5 +74,5 @@ class TrainConfig(StrictConfig):
         if not isinstance(self.schedule, Cosine) and not self.stages:
             free.add("max_epochs")
         if not self.dimer_weight:
-            free.add("dimer_weight")  # Checkpoints of a time without it go on.
+            free.add("dimer_weight")  # so that runs begun before this key existed go on
         return self.model_dump(mode="json", exclude=free)

@@ -74,12 +74,13 @@ def fit(
         valid: validation graphs.
         config: settings.
         directory: folder of the checkpoint and the metrics file; made where missing.
-        seed: seed of the shuffling.
+        seed: seed of the shuffling and of the pairs of atoms that are drawn.
         console: where to print the epochs; None prints nothing.
         resume: go on from the checkpoint in ``directory``, exactly; without one, start.
 
     Raises:
         DataError: an empty set, or a label that the loss needs is missing.
+        ConfigError: a setting that these data or this potential cannot serve.
         CheckpointError: ``directory`` holds a checkpoint and ``resume`` is False, or the checkpoint is of another run.
         NonFiniteLossError: the loss of a batch is NaN or infinite.
     """
@@ -217,11 +218,11 @@ def _train_epoch(state: TrainingState, graphs: Sequence[Graph], config: TrainCon
     return True
 
 
-def _step(state: TrainingState, graphs: Sequence[Graph], weights: LossConfig, config: TrainConfig) -> None:
+def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig, config: TrainConfig) -> None:
     """One step: forward, backward, check, clip, update, average."""
     potential, optimizer = state.potential, state.optimizer
     batch = collate(graphs).to(potential.device)
-    total, parts = _loss(state, batch, weights, config.dimer_weight)
+    total, parts = _loss(state, batch, loss_config, config.dimer_weight)
     # On a GPU the loss travels to the host while the backward pass runs, so that checking it costs no idle time.
     value = total.detach().to("cpu", non_blocking=True)
     copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
@@ -241,12 +242,13 @@ def _step(state: TrainingState, graphs: Sequence[Graph], weights: LossConfig, co
 
 
 def _loss(
-    state: TrainingState, batch: Batch, weights: LossConfig, dimer_weight: float
+    state: TrainingState, batch: Batch, loss_config: LossConfig, dimer_weight: float
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of ``batch``, in some steps with that of two atoms alone, and its weighted parts."""
     potential, step = state.potential, state.progress.step
-    prediction = potential(batch, forces=weights.forces_weight > 0, stress=weights.stress_weight > 0, create_graph=True)
-    total, parts = loss(prediction, batch, weights)
+    forces, stress = loss_config.forces_weight > 0, loss_config.stress_weight > 0
+    prediction = potential(batch, forces=forces, stress=stress, create_graph=True)
+    total, parts = loss(prediction, batch, loss_config)
     if state.dimers is None or step % EVERY:
         return total, parts
     dimers = dimer_weight * state.dimers.penalty(potential, step)
