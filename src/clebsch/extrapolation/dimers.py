@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
-from ase.data import atomic_numbers
 from jaxtyping import Float
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import build_graphs, collate
 from clebsch.extrapolation.scans import MILLI, PROMINENCE, find_minima
 from clebsch.models import Potential
+from clebsch.train.dimers import dimer
 
 SHORTEST, POINTS = 0.5, 181  # Å, and the number of distances up to the cutoff
 
@@ -30,9 +30,7 @@ def dimer_curves(potential: Potential, shortest: float = SHORTEST) -> list[Dimer
     distances = np.linspace(shortest, potential.r_max, POINTS)
     curves = []
     for a, b in combinations_with_replacement(potential.elements, 2):
-        numbers = np.array([atomic_numbers[a], atomic_numbers[b]])
-        frames = [Configuration(numbers, np.array([[0.0, 0.0, 0.0], [0.0, 0.0, r]])) for r in distances]
-        graphs = [build_graph(frame, potential.elements, potential.r_max) for frame in frames]
+        graphs = build_graphs([dimer((a, b), r) for r in distances.tolist()], potential.elements, potential.r_max)
         energies = potential(collate(graphs).to(potential.device)).energy.detach().cpu().numpy()
         curves.append(DimerCurve(a + b, distances, energies - energies[-1]))
     return curves

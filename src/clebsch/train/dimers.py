@@ -83,8 +83,8 @@ class DimerPrior:
 
 def radial_forces(potential: Potential, demands: Sequence[Demand]) -> Float[Tensor, " dimers"]:
     """Return f, eV/Å, of the dimers of ``demands``, one after another; differentiable."""
-    dimers = [_dimer(demand.pair, r) for demand in demands for r in demand.distances]
-    batch = collate(build_graphs(dimers, potential.elements, potential.r_max)).to(potential.device)
+    frames = [dimer(demand.pair, r) for demand in demands for r in demand.distances]
+    batch = collate(build_graphs(frames, potential.elements, potential.r_max)).to(potential.device)
     forces = potential(batch, create_graph=True).forces
     assert forces is not None
     return forces[1::2, 2]
@@ -118,6 +118,7 @@ def list_demands(pair: tuple[str, str], shortest: float | None, r_max: float) ->
             yield Demand(pair, (r, r + SPACING), (1.0, -1.0), lowest, highest)
 
 
-def _dimer(pair: tuple[str, str], r: float) -> Configuration:
+def dimer(pair: tuple[str, str], r: float) -> Configuration:
+    """Return two atoms alone, the second one ``r`` Å above the first."""
     numbers = np.array([atomic_numbers[symbol] for symbol in pair])
     return Configuration(numbers, np.array([[0.0, 0.0, 0.0], [0.0, 0.0, r]]), origin=f"{'-'.join(pair)} at {r:.2f} Å")

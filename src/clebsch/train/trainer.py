@@ -257,7 +257,7 @@ def _loss(
 
 def _non_finite(parts: Mapping[str, torch.Tensor], graphs: Sequence[Graph], step: int) -> NonFiniteLossError:
     shares = ", ".join(f"{quantity} {part.item():g}" for quantity, part in parts.items())
-    if not parts.get("dimers", torch.zeros(())).isfinite():
+    if [name for name, part in parts.items() if not part.isfinite()] == ["dimers"]:
         return NonFiniteLossError(
             f"The loss of step {step} is not finite: {shares}. The part of two atoms alone has diverged; no step was "
             "taken. Lower optimizer.lr or dimer_weight and start again."
