@@ -11,15 +11,15 @@ import torch
 from ase.optimize import BFGS
 
 import clebsch
-from clebsch.bench import build_system
+from clebsch.benchmark import dimer_curves, judge_dimer
+from clebsch.benchmark.scans import find_minima
 from clebsch.errors import CheckpointError, ConfigError
 from clebsch.evaluate import evaluate
-from clebsch.extrapolation import dimer_curves, judge_dimer
-from clebsch.extrapolation.scans import find_minima
 from clebsch.pretrained import load_pretrained, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets
 from clebsch.testing import run_contract
+from clebsch.timing import build_system
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(pretrained_index())

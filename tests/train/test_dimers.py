@@ -10,9 +10,9 @@ import torch
 from ase import Atoms
 
 from clebsch import Calculator
+from clebsch.benchmark.dimers import dimer_curves, judge_dimer
 from clebsch.data import Configuration, build_graph, shortest_distances
 from clebsch.errors import ConfigError
-from clebsch.extrapolation.dimers import dimer_curves, judge_dimer
 from clebsch.models import Potential, PotentialConfig, linear_ace
 from clebsch.train import TrainConfig, dimers, fit
 from clebsch.train.dimers import DimerPrior, list_demands, radial_forces, shortfall

@@ -121,10 +121,10 @@ def bench(  # noqa: PLR0913
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
 ) -> None:
     """Measure time, memory and operations of a model on this machine."""
-    from clebsch.bench import BenchConfig, potential_of, run_bench
     from clebsch.cli.show import show_bench
     from clebsch.config import parse_config
     from clebsch.memory import keep_freed_memory
+    from clebsch.timing import BenchConfig, potential_of, run_bench
 
     if keep_memory:
         keep_freed_memory()
@@ -168,8 +168,8 @@ def benchmark(
     picoseconds: Annotated[float, typer.Option(min=0, help="Length of every dynamics; 0 for none.")] = 2.0,
 ) -> None:
     """Judge potentials on a public benchmark: splits, scans, two atoms, body order, dynamics."""
+    from clebsch.benchmark import run_benchmark
     from clebsch.cli.show import console
-    from clebsch.extrapolation import run_benchmark
 
     out = console()
     result = run_benchmark(name, potentials, output, root=data, picoseconds=picoseconds, console=out)

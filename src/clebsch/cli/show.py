@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from clebsch.bench import BenchResult
     from clebsch.evaluate import Accuracy, Description
     from clebsch.run import RunResult
+    from clebsch.timing import BenchResult
 
 
 HEAD, TAIL = 8, 2  # lines of a long error message that are shown

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
+from clebsch.benchmark.dynamics import EnergyTrace
 from clebsch.demo.recipes import LINEAR, PACE
 from clebsch.evaluate import Accuracy, Comparison, accuracy
 from clebsch.evaluate.plots import PALETTE, figure
-from clebsch.extrapolation.dynamics import EnergyTrace
 
 COLOURS = {LINEAR: PALETTE[4], PACE: PALETTE[0]}
 FORCE_RMSE = "valid_forces_rmse_meV_per_angstrom"

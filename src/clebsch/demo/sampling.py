@@ -16,8 +16,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.md.langevin import Langevin
 
+from clebsch.benchmark.dynamics import thermalize
 from clebsch.errors import ClebschError
-from clebsch.extrapolation.dynamics import thermalize
 
 # The enol form C5H8O2 with its O–H···O bridge, relaxed with GFN2-xTB; Å.
 SYMBOLS = "CCCCCOOHHHHHHHH"

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clebsch.benchmark.run import RESULTS_NAME as BENCHMARK_NAME
+from clebsch.benchmark.tables import as_markdown, published_rows
 from clebsch.config import load_yaml
 from clebsch.errors import ConfigError
 from clebsch.evaluate import compare
-from clebsch.extrapolation.benchmark import RESULTS_NAME as BENCHMARK_NAME
-from clebsch.extrapolation.tables import as_markdown, published_rows
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import DatasetSource, FileSource, parse_recipe
 from clebsch.report import charts

@@ -1,6 +1,6 @@
 """The figure of the acetylacetone recipes: force error on the validation set against training time.
 
-    python benchmarks/figure_acac.py runs docs/acac.png
+    python scripts/figure_acac.py runs docs/acac.png
 
 reads metrics.jsonl of ``runs/acac_small`` and ``runs/acac`` and results.json of ``runs/acac_linear_ace``, which
 ``clebsch train`` has written. The grey line is the published error of PACE on the test set at 300 K.
@@ -12,8 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
+from clebsch.benchmark.published import published_rmse
 from clebsch.evaluate.plots import PALETTE, figure
-from clebsch.extrapolation.published import published_rmse
 
 NAMES = {"acac_small": "clebsch, S", "acac": "clebsch, M"}
 

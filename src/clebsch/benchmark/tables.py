@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clebsch.benchmark.published import published_mae, published_rmse
 from clebsch.evaluate import METRICS
-from clebsch.extrapolation.published import published_mae, published_rmse
 
 Numbers = Mapping[str, Mapping[str, Any]]
 

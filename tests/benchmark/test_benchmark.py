@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clebsch.benchmark import SUITES, find_suite, run_benchmark
+from clebsch.benchmark.published import MOLECULES, published_mae, published_rmse
+from clebsch.benchmark.run import name_potentials
 from clebsch.data import read_configurations
 from clebsch.errors import ConfigError, DataError
-from clebsch.extrapolation import SUITES, find_suite, run_benchmark
-from clebsch.extrapolation.benchmark import name_potentials
-from clebsch.extrapolation.published import MOLECULES, published_mae, published_rmse
 from clebsch.models import Potential, PotentialConfig, linear_ace
 from clebsch.models.serialization import save_potential
 

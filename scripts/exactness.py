@@ -1,6 +1,6 @@
 """How far this library is from the published codes, given their weights: a table of largest relative differences.
 
-    python benchmarks/exactness.py [FILE ...]
+    python scripts/exactness.py [FILE ...]
 
 Without files, the models of tests/exactness/fixtures; a file has the layout of docs/interop.md and its settings name
 the ``model``. Each number is the largest over the frames, relative to the largest published value of its kind.

@@ -8,8 +8,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from jaxtyping import Float
 
+from clebsch.benchmark.scans import MILLI, PROMINENCE, find_minima
 from clebsch.data import build_graphs, collate
-from clebsch.extrapolation.scans import MILLI, PROMINENCE, find_minima
 from clebsch.models import Potential
 from clebsch.train.dimers import dimer
 

@@ -1,10 +1,10 @@
 """Time of training steps and energy+forces calls against a published code, the same architecture, side by side.
 
-    python benchmarks/side_by_side.py mace --peer-python PEER/bin/python --data DATA --L 2
-    python benchmarks/side_by_side.py pace --peer-python PEER/bin/python --source AIRS/OpenMol/PACE/model --data DATA
-    python benchmarks/side_by_side.py botnet --peer-python PEER/bin/python --source botnet --data DATA
-    python benchmarks/side_by_side.py nequip --peer-python PEER/bin/python --data DATA
-    python benchmarks/side_by_side.py symmetrix --peer-python PEER/bin/python --source SYMMETRIX --systems water
+    python scripts/side_by_side.py mace --peer-python PEER/bin/python --data DATA --L 2
+    python scripts/side_by_side.py pace --peer-python PEER/bin/python --source AIRS/OpenMol/PACE/model --data DATA
+    python scripts/side_by_side.py botnet --peer-python PEER/bin/python --source botnet --data DATA
+    python scripts/side_by_side.py nequip --peer-python PEER/bin/python --data DATA
+    python scripts/side_by_side.py symmetrix --peer-python PEER/bin/python --source SYMMETRIX --systems water
 
 ``PEER`` is an environment with the other code (mace-torch pins an e3nn of its own; pace and botnet need that e3nn, the
 authors' sources at ``--source``; symmetrix needs mace-torch and the folder that holds its compiled package, and is

@@ -1,6 +1,6 @@
 """Put the potential of a run among those that come with the library.
 
-    python benchmarks/publish_potential.py acac runs/acac recipes/acac.yaml
+    python scripts/publish_potential.py acac runs/acac recipes/acac.yaml
 
 The file is written anew: weights and errors of the run, and reference frames that are not of its data set but a cluster
 and a box of its elements.

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from clebsch.benchmark.body_order import body_order_terms
+from clebsch.benchmark.dimers import DimerCurve, dimer_curves, judge_dimer
+from clebsch.benchmark.dynamics import TIMESTEP, DynamicsError, run_langevin, run_nve
+from clebsch.benchmark.scans import Scan, judge_scan, predict_scan
+from clebsch.benchmark.suites import ScanSet, Suite
 from clebsch.data import Configuration
 from clebsch.data.datasets import SOURCES, Dataset, load_dataset
 from clebsch.data.datasets.source import find_coordinates
 from clebsch.errors import DataError
 from clebsch.evaluate import evaluate
-from clebsch.extrapolation.body_order import body_order_terms
-from clebsch.extrapolation.dimers import DimerCurve, dimer_curves, judge_dimer
-from clebsch.extrapolation.dynamics import TIMESTEP, DynamicsError, run_langevin, run_nve
-from clebsch.extrapolation.scans import Scan, judge_scan, predict_scan
-from clebsch.extrapolation.suites import ScanSet, Suite
 from clebsch.models import Potential
 
 MILLI = 1000.0

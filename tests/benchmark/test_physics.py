@@ -7,11 +7,11 @@ import pytest
 import torch
 from ase import Atoms
 
+from clebsch.benchmark import body_order_terms, dimer_curves, judge_dimer, run_langevin, run_nve
+from clebsch.benchmark.dimers import DimerCurve
+from clebsch.benchmark.dynamics import DynamicsError, what_broke
 from clebsch.data import Configuration
 from clebsch.errors import ConfigError
-from clebsch.extrapolation import body_order_terms, dimer_curves, judge_dimer, run_langevin, run_nve
-from clebsch.extrapolation.dimers import DimerCurve
-from clebsch.extrapolation.dynamics import DynamicsError, what_broke
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, linear_ace, mace
 
 SMALL = {"elements": ("H", "O"), "r_max": 3.5, "num_channels": 4, "l_max": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clebsch.extrapolation import Scan, count_minima, judge_scan
+from clebsch.benchmark import Scan, count_minima, judge_scan
 
 x = np.linspace(-1, 1, 41)
 

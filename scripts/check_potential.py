@@ -1,6 +1,6 @@
 """Errors of symmetry and derivatives of a trained potential, and its energy drift in molecular dynamics.
 
-    python benchmarks/check_potential.py runs/acac_small/potential.safetensors test_MD_300K.xyz
+    python scripts/check_potential.py runs/acac_small/potential.safetensors test_MD_300K.xyz
 
 The contract is checked in float64, the weights being those of the file. The dynamics start from the first configuration
 of the file at 300 K, at constant energy, by velocity Verlet with a step of 0.5 fs, in both dtypes.
@@ -12,8 +12,8 @@ import argparse
 
 import torch
 
+from clebsch.benchmark.dynamics import run_nve
 from clebsch.data import read_configurations
-from clebsch.extrapolation.dynamics import run_nve
 from clebsch.models.serialization import load_potential
 from clebsch.testing import run_contract
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clebsch.bench.measure import BenchConfig, BenchResult, run_bench
-from clebsch.bench.model import potential_of
-from clebsch.bench.systems import SYSTEMS, build_system
+from clebsch.timing.measure import BenchConfig, BenchResult, run_bench
+from clebsch.timing.model import potential_of
+from clebsch.timing.systems import SYSTEMS, build_system
 
 __all__ = ["SYSTEMS", "BenchConfig", "BenchResult", "build_system", "potential_of", "run_bench"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clebsch.benchmark.judge import Judgement, judge
+from clebsch.benchmark.plots import plot_dimers, plot_scan
+from clebsch.benchmark.suites import Suite, find_suite
+from clebsch.benchmark.tables import as_markdown
 from clebsch.errors import ConfigError
-from clebsch.extrapolation.judge import Judgement, judge
-from clebsch.extrapolation.plots import plot_dimers, plot_scan
-from clebsch.extrapolation.suites import Suite, find_suite
-from clebsch.extrapolation.tables import as_markdown
 from clebsch.models.serialization import load_potential
 from clebsch.version import __version__
 

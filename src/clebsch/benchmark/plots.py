@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clebsch.benchmark.dimers import DimerCurve
+from clebsch.benchmark.scans import MILLI, Scan
 from clebsch.evaluate.plots import PALETTE, figure
-from clebsch.extrapolation.dimers import DimerCurve
-from clebsch.extrapolation.scans import MILLI, Scan
 
 
 def plot_scan(name: str, scans: Mapping[str, Scan], path: str | Path) -> Path:

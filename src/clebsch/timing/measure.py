@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from clebsch.bench.systems import build_system
 from clebsch.config import StrictConfig
 from clebsch.data import Batch, build_graph, collate
 from clebsch.deploy.ase import Calculator
 from clebsch.evaluate import describe
 from clebsch.models import Potential
+from clebsch.timing.systems import build_system
 from clebsch.train import TrainConfig
 from clebsch.train.ema import ExponentialMovingAverage
 from clebsch.train.loss import loss

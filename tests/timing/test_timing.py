@@ -11,10 +11,10 @@ import torch
 from ase.build import molecule
 from ase.io import write
 
-from clebsch.bench import SYSTEMS, BenchConfig, build_system, potential_of, run_bench
 from clebsch.cli import main
 from clebsch.data.neighbors import neighbor_list
 from clebsch.errors import BackendError, ConfigError
+from clebsch.timing import SYSTEMS, BenchConfig, build_system, potential_of, run_bench
 
 MODEL = "mace:num_channels=4,l_max=1,L_max=1,r_max=3.0,correlation=2"
 

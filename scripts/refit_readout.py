@@ -1,6 +1,6 @@
 """Refit the linear readouts of a trained potential exactly, by least squares on its training data.
 
-    python benchmarks/refit_readout.py runs/acac_small
+    python scripts/refit_readout.py runs/acac_small
 
 The energy is linear in the last weights of every readout. Their optimum at all other weights fixed is found with a
 ridge around the trained values, chosen on the validation set. The errors before and after are printed; the file is left

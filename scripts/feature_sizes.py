@@ -1,6 +1,6 @@
 """The size of the features of every untrained model of a study, layer by layer, on ten training configurations.
 
-    python benchmarks/feature_sizes.py recipes/studies/depth.yaml
+    python scripts/feature_sizes.py recipes/studies/depth.yaml
 
 prints the root mean square over atoms, components and channels, in float64.
 """
