@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ase.data import atomic_numbers, covalent_radii
 
 from clebsch.config import load_yaml
@@ -35,8 +34,8 @@ from clebsch.evaluate import (
     plot_learning_curve,
     plot_parity,
 )
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig, find_device
-from clebsch.models.serialization import read_potential_header, save_potential
+from clebsch.models import CoreConfig, MultiACEConfig, Potential, PotentialConfig, ZBLConfig, find_device
+from clebsch.models.serialization import read_potential_config, read_potential_header, save_potential
 from clebsch.ops import default_backend
 from clebsch.recipe import DatasetSource, FileSource, LeastSquaresFit, RunConfig, load_recipe, parse_recipe
 from clebsch.train import FitResult, fit
@@ -183,15 +182,16 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         )
     if shift is None:
         raise DataError("energy.shift is 'mean', but the training set has no energies. Choose 'none'.")
-    core = None
+    terms: tuple[ZBLConfig | CoreConfig, ...] = (ZBLConfig(),) if config.energy.zbl else ()
     if config.energy.core:
-        core = {pair: CORE * distance for pair, distance in statistics.shortest_distances.items()}
+        radii = {pair: CORE * distance for pair, distance in statistics.shortest_distances.items()}
+        terms = (CoreConfig(radii=radii),)
     potential = Potential(
-        PotentialConfig(model=model, zbl=config.energy.zbl, core=core),
+        PotentialConfig(model=model, terms=terms),
         e0=statistics.e0,
         scale=scale,
         shift=shift,
-        dtype=getattr(torch, config.dtype),
+        dtype=config.dtype,
         seed=config.seed,
         backend=config.backend or default_backend(config.device),
     )
@@ -230,7 +230,7 @@ def _check_preset(config: RunConfig) -> None:
     potential = config.output / POTENTIAL_NAME
     if not potential.is_file():
         return
-    model = PotentialConfig.model_validate(read_potential_header(potential)["config"]).model
+    model = read_potential_config(potential).model
     if not config.stands_for(model):
         raise ConfigError(
             f"'{config.output}' holds a potential of another model than its recipe stands for now: "
@@ -246,8 +246,7 @@ def describe_file(path: str | Path) -> Description:
     if Path(path).suffix == ".safetensors":
         header = read_potential_header(path)
         statistics = header["metadata"].get("statistics", {})
-        model = PotentialConfig.model_validate(header["config"]).model
-        return describe(model, statistics.get("average_num_neighbors"))
+        return describe(read_potential_config(path).model, statistics.get("average_num_neighbors"))
     config = load_recipe(path)
     _, statistics = read_training_graphs(config)
     neighbors = statistics.average_num_neighbors
@@ -297,7 +296,7 @@ def _report(console: Console | None, sets: Sets, statistics: Statistics, potenti
     for line in (
         f"configurations: {len(sets.train)} to train, {len(sets.valid)} to validate; tests: {tests}",
         f"E0 (eV): {e0}; neighbours within {potential.r_max} Å: {statistics.average_num_neighbors:.1f}",
-        f"core radii (Å): {_core_radii(potential.config.core or {})}",
+        f"core radii (Å): {_core_radii(potential.config.core_radii)}",
         f"model: {len(potential.config.model.layers)} layers, {parameters:,} parameters, {potential.dtype}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
@@ -15,18 +15,43 @@ from torch import Tensor
 from clebsch.data.configuration import Configuration
 from clebsch.data.neighbors import neighbor_list
 from clebsch.errors import DataError, did_you_mean
+from clebsch.ops.edges import Edges
+
+
+class _OfEdges:
+    """What graphs and batches say of their edges."""
+
+    edges: Edges
+
+    @property
+    def species(self) -> Int64[Tensor, " atoms"]:
+        """Element index of every atom."""
+        return self.edges.species
+
+    @property
+    def centers(self) -> Int64[Tensor, " edges"]:
+        """Index of atom i of every edge, ascending."""
+        return self.edges.centers
+
+    @property
+    def neighbors(self) -> Int64[Tensor, " edges"]:
+        """Index of atom j of every edge."""
+        return self.edges.neighbors
+
+    @property
+    def num_edges(self) -> int:
+        """Number of directed edges."""
+        return self.edges.centers.shape[0]
 
 
 @dataclass(eq=False)
-class Graph:
+class Graph(_OfEdges):
     """One configuration as tensors; r_ij = positions[neighbors] - positions[centers] + shifts @ cell, |r_ij| < r_max.
 
     Args:
-        species: [atoms], index into the model's elements.
         positions: [atoms, 3], Å.
         cell: [3, 3], Å; zeros where there is none.
-        centers: [edges], index of atom i; ascending.
-        neighbors: [edges], index of atom j.
+        edges: pairs of atoms, and the elements of the atoms as indices into the model's elements.
         shifts: [edges, 3], integers S as float64.
         energy: [], eV, or None.
         forces: [atoms, 3], eV/Å, or None.
@@ -36,11 +61,9 @@ class Graph:
         config_type: the configuration's kind.
     """
 
-    species: Int64[Tensor, " atoms"]
     positions: Float64[Tensor, "atoms 3"]
     cell: Float64[Tensor, "3 3"]
-    centers: Int64[Tensor, " edges"]
-    neighbors: Int64[Tensor, " edges"]
+    edges: Edges
     shifts: Float64[Tensor, "edges 3"]
     energy: Float64[Tensor, ""] | None
     forces: Float64[Tensor, "atoms 3"] | None
@@ -52,30 +75,23 @@ class Graph:
     @property
     def num_atoms(self) -> int:
         """Number of atoms."""
-        return len(self.species)
-
-    @property
-    def num_edges(self) -> int:
-        """Number of directed edges."""
-        return len(self.centers)
+        return len(self.positions)
 
 
 @dataclass(eq=False)
-class Batch:
+class Batch(_OfEdges):
     """Several graphs as one: atoms and edges one after another, edge indices offset, edges sorted by centre.
 
     Args:
-        species: [atoms]. positions: [atoms, 3], Å. cell: [graphs, 3, 3], Å.
-        centers, neighbors: [edges]. shifts: [edges, 3].
+        positions: [atoms, 3], Å. cell: [graphs, 3, 3], Å.
+        edges: pairs of atoms and elements. shifts: [edges, 3].
         graph_index: [atoms], the graph of every atom. num_atoms: [graphs].
         energy: [graphs], eV. forces: [atoms, 3], eV/Å. stress: [graphs, 3, 3], eV/Å^3. None where not labelled.
     """
 
-    species: Int64[Tensor, " atoms"]
     positions: Float64[Tensor, "atoms 3"]
     cell: Float64[Tensor, "graphs 3 3"]
-    centers: Int64[Tensor, " edges"]
-    neighbors: Int64[Tensor, " edges"]
+    edges: Edges
     shifts: Float64[Tensor, "edges 3"]
     graph_index: Int64[Tensor, " atoms"]
     num_atoms: Int64[Tensor, " graphs"]
@@ -88,15 +104,21 @@ class Batch:
         """Number of graphs."""
         return len(self.num_atoms)
 
-    @property
-    def num_edges(self) -> int:
-        """Number of directed edges."""
-        return len(self.centers)
-
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``."""
-        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in tensors.items() if value is not None})
+        return self._map(lambda tensor: tensor.to(device))
+
+    def clone(self) -> Batch:
+        """Return a copy of all tensors."""
+        return self._map(Tensor.clone)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        present = {name: value for name, value in values.items() if value is not None}
+        return replace(
+            self,
+            **{n: x.map(function) if isinstance(x, Edges) else function(x) for n, x in present.items()},
+        )
 
 
 def build_graph(configuration: Configuration, elements: Sequence[str], r_max: float) -> Graph:
@@ -110,20 +132,12 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
     Raises:
         DataError: the configuration holds an element that the model does not know.
     """
-    species = _species_of(tuple(elements))[configuration.numbers]
-    if species.min() < 0:
-        atom = int(species.argmin())
-        raise DataError(
-            f"{configuration.origin}: atom {atom} is {configuration.symbols[atom]}, which is not among the model's "
-            f"elements ({', '.join(elements)}). Use a model that knows this element, or train one with it."
-        )
+    species = torch.from_numpy(species_of(configuration, elements))
     centers, neighbors, shifts = neighbor_list(configuration.positions, configuration.cell, configuration.pbc, r_max)
     return Graph(
-        species=torch.from_numpy(species),
         positions=_float64(configuration.positions),
         cell=_float64(configuration.cell),
-        centers=torch.from_numpy(centers),
-        neighbors=torch.from_numpy(neighbors),
+        edges=Edges.of(torch.from_numpy(centers), torch.from_numpy(neighbors), species, len(elements)),
         shifts=_float64(shifts),
         energy=None if configuration.energy is None else _float64(configuration.energy),
         forces=None if configuration.forces is None else _float64(configuration.forces),
@@ -132,6 +146,18 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
         origin=configuration.origin,
         config_type=configuration.config_type,
     )
+
+
+def species_of(configuration: Configuration, elements: Sequence[str]) -> np.ndarray:
+    """Return the index into ``elements`` of every atom; raises DataError for an element that is not among them."""
+    species = _species_table(tuple(elements))[configuration.numbers]
+    if species.min() < 0:
+        atom = int(species.argmin())
+        raise DataError(
+            f"{configuration.origin}: atom {atom} is {configuration.symbols[atom]}, which is not among the model's "
+            f"elements ({', '.join(elements)}). Use a model that knows this element, or train one with it."
+        )
+    return species
 
 
 def build_graphs(configurations: Iterable[Configuration], elements: Sequence[str], r_max: float) -> list[Graph]:
@@ -147,14 +173,11 @@ def collate(graphs: Sequence[Graph]) -> Batch:
     if not graphs:
         raise DataError("A batch needs at least one graph, got none.")
     num_atoms = torch.tensor([graph.num_atoms for graph in graphs])
-    offsets = (torch.cumsum(num_atoms, 0) - num_atoms).tolist()
     energy, forces, stress = (_labels(graphs, name) for name in ("energy", "forces", "stress"))
     return Batch(
-        species=torch.cat([graph.species for graph in graphs]),
         positions=torch.cat([graph.positions for graph in graphs]),
         cell=torch.stack([graph.cell for graph in graphs]),
-        centers=torch.cat([graph.centers + offset for graph, offset in zip(graphs, offsets, strict=True)]),
-        neighbors=torch.cat([graph.neighbors + offset for graph, offset in zip(graphs, offsets, strict=True)]),
+        edges=Edges.join([graph.edges for graph in graphs]),
         shifts=torch.cat([graph.shifts for graph in graphs]),
         graph_index=torch.repeat_interleave(torch.arange(len(graphs)), num_atoms),
         num_atoms=num_atoms,
@@ -182,7 +205,7 @@ def _float64(value: float | np.ndarray) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _species_of(elements: tuple[str, ...]) -> np.ndarray:
+def _species_table(elements: tuple[str, ...]) -> np.ndarray:
     """Return the species index of every atomic number, -1 where it is not among the elements."""
     species = np.full(len(chemical_symbols), -1, dtype=np.int64)
     for index, symbol in enumerate(elements):

@@ -11,9 +11,9 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.deploy.neighbors import SkinList, check_skin
 from clebsch.errors import DataError
-from clebsch.models import Potential, find_device
+from clebsch.models import Potential
 from clebsch.models.serialization import load_potential
 
 
@@ -22,13 +22,16 @@ class Calculator(AseCalculator):
 
     Results in ASE's units: energy, free_energy (their equal: no electronic temperature) and energies (per atom, their
     sum is the energy) in eV, forces in eV/Å, stress = (1/V) ∂E/∂ε in eV/Å³ and Voigt order xx, yy, zz, yz, xz, xy, for
-    cells that are periodic in three directions. The neighbour list is rebuilt at every call.
+    cells that are periodic in three directions. The neighbour list is searched again when an atom may have crossed the
+    skin.
 
     Args:
-        potential: a potential, or the path of a saved one, which then has to reproduce its reference frames.
-        dtype: of the network, torch.float32 or torch.float64; None keeps that of the potential.
+        potential: a potential, or the path of a saved one, which then has to reproduce its reference frames. A frozen
+            copy of it is kept: later training does not reach the calculator.
+        dtype: of the network, float32 or float64, also by name; None keeps that of the potential.
         device: torch device of the network; None keeps that of the potential, and is the CPU for a saved one.
         backend: kernels; None keeps those of the potential, and takes the fastest of the device for a saved one.
+        skin: Å beyond r_max in which neighbours are searched (`SkinList`); it decides the speed only.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -37,16 +40,18 @@ class Calculator(AseCalculator):
         self,
         potential: Potential | str | Path,
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         backend: str | None = None,
+        skin: float = 0.5,
     ) -> None:
         super().__init__()
-        self._species: torch.Tensor | None = None
-        if isinstance(potential, Potential):
-            self.potential = _twin(potential, dtype, device, backend)
-        else:
-            self.potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
+        if not isinstance(potential, Potential):
+            potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
+        elif not all(choice is None for choice in (dtype, device, backend)):
+            potential = potential.copy(dtype=dtype, device=device, backend=backend)
+        self.potential = potential.frozen()
+        self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
 
     def calculate(
         self,
@@ -64,33 +69,14 @@ class Calculator(AseCalculator):
             raise PropertyNotImplementedError(
                 f"Stress needs a cell that is periodic in three directions, got pbc = {atoms.pbc.tolist()}."
             )
-        configuration = Configuration.from_atoms(atoms, origin="ASE atoms")
-        graph = build_graph(configuration, self.potential.elements, self.potential.r_max)
-        batch = collate([graph]).to(self.potential.device)
-        if self._species is not None and torch.equal(batch.species, self._species):
-            batch.species = self._species  # one tensor for all steps: what depends on the elements alone is found once
-        self._species = batch.species
+        batch = self.neighbors.batch(atoms).to(self.potential.device)
         prediction = self.potential(batch, forces=True, stress=periodic)
         energy = float(prediction.energy[0])
         self.results = {
             "energy": energy,
             "free_energy": energy,
-            "energies": prediction.node_energy.detach().cpu().numpy(),
-            "forces": prediction.forces.detach().cpu().numpy(),
+            "energies": prediction.node_energy.cpu().numpy(),
+            "forces": prediction.forces.cpu().numpy(),
         }
         if periodic:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].detach().cpu().numpy())
-
-
-def _twin(
-    potential: Potential, dtype: torch.dtype | None, device: torch.device | str | None, backend: str | None
-) -> Potential:
-    """A copy of ``potential`` in another dtype, on another device or with other kernels; the original is left alone."""
-    twin = Potential(
-        potential.config,
-        e0=dict.fromkeys(potential.elements, 0.0),
-        dtype=dtype or potential.dtype,
-        backend=backend or potential.backend,
-    )
-    twin.load_state_dict(potential.state_dict())
-    return twin.to(find_device(device or potential.device))
+            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].cpu().numpy())

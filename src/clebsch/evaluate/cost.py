@@ -102,7 +102,8 @@ def _product(product: ProductBasisLayer, channels: int) -> int:
 def _linear(linear: IrrepsLinear) -> int:
     """2 K_in K_out per component; of maps per element an atom takes one."""
     shapes = {int(index): weight.shape[-2:] for index, weight in linear.weights.items()}
-    return sum(2 * linear.irreps_out[index].dim * rows * columns for index, (rows, columns) in shapes.items())
+    irreps = linear.descriptor.irreps_out
+    return sum(2 * irreps[index].dim * rows * columns for index, (rows, columns) in shapes.items())
 
 
 def _mlp(mlp: MLP) -> int:

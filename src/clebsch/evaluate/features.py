@@ -17,7 +17,7 @@ def feature_sizes(potential: Potential, batch: Batch) -> list[float]:
     sizes: list[float] = []
     layers = [module for module in potential.modules() if isinstance(module, Layer)]
     hooks = [
-        layer.register_forward_hook(lambda *call: sizes.append(float(call[2][0].square().mean().sqrt())))
+        layer.register_forward_hook(lambda *call: sizes.append(float(call[2].square().mean().sqrt())))
         for layer in layers
     ]
     try:

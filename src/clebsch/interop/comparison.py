@@ -50,7 +50,7 @@ def compare(potential: Potential, frame: PublishedFrame, *, average_energy: floa
     prediction = potential(batch, forces=True, stress=published.stress is not None)
     with torch.no_grad():
         vectors = edge_vectors(batch, batch.positions, batch.cell).to(potential.dtype)
-        layers = potential.model(vectors, batch.centers, batch.neighbors, batch.species).numpy()
+        layers = potential.model(vectors, batch.edges).readouts["energy"].numpy()
     stress = None
     if prediction.stress is not None:
         stress = relative_difference(prediction.stress[0].numpy(), published.stress)

@@ -140,7 +140,7 @@ def interaction_parameters(
         np.eye(len(config.elements)),
     )
     skip_module = "residual" if layer.residual else "atomic_basis.element_mixing"
-    skip_irreps = layer.residual.irreps_out if layer.residual else basis.irreps
+    skip_irreps = layer.residual.descriptor.irreps_out if layer.residual else basis.irreps
     return {
         **linear_parameters("atomic_basis.linear_up", [up.get(irrep) for irrep in layer.features]),
         **perceptron_parameters("atomic_basis.radial.mlp", radial),

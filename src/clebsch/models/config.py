@@ -88,6 +88,8 @@ class MultiACEConfig(StrictConfig):
         spline_intervals: intervals of the cubic splines, from 0 to r_max, that carry the radial weights (per element
             pair where they depend on it); null evaluates the networks at every edge.
         layers: one entry per layer.
+        further_readouts: names of scalars that every layer with a readout gives besides the energy, in the same way,
+            such as the charges of atoms or the energy of a second method; terms of the potential make use of them.
     """
 
     elements: tuple[str, ...] = Field(min_length=1)
@@ -101,6 +103,15 @@ class MultiACEConfig(StrictConfig):
     booster: BoosterConfig | None = None
     spline_intervals: int | None = Field(default=None, ge=8)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
+    further_readouts: tuple[str, ...] = ()
+
+    @field_validator("further_readouts")
+    @classmethod
+    def _readouts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for index, name in enumerate(value):
+            if not name.isidentifier() or name == "energy" or name in value[:index]:
+                raise ValueError(f"'{name}' names no further readout; give words other than energy, each once")
+        return value
 
     @field_validator("elements")
     @classmethod

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from ase.data import atomic_numbers, covalent_radii
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
 from clebsch.errors import ConfigError
 from clebsch.models.float64_constants import Float64Constants
+from clebsch.ops import Edges
 
 Radii = Mapping[str, float]
 
@@ -47,25 +48,16 @@ class CoreRadii(Float64Constants):
         table = covalent[:, None] + covalent[None, :]
         for (i, j), radius in check_radii(elements, r_max, radii or {}).items():
             table[i, j] = table[j, i] = radius
-        self.num_elements = len(elements)
         self.register_buffer("radii", table.flatten(), persistent=False)
 
-    def of(
-        self, centers: Int64[Tensor, " edges"], neighbors: Int64[Tensor, " edges"], species: Int64[Tensor, " atoms"]
-    ) -> Float64[Tensor, " edges"]:
+    def of(self, edges: Edges) -> Float64[Tensor, " edges"]:
         """Core radius R of every edge in Å."""
-        return self.radii.index_select(0, species[centers] * self.num_elements + species[neighbors])
+        return self.radii.index_select(0, edges.pairs())
 
-    def keep_out(
-        self,
-        vectors: Float64[Tensor, "edges 3"],
-        centers: Int64[Tensor, " edges"],
-        neighbors: Int64[Tensor, " edges"],
-        species: Int64[Tensor, " atoms"],
-    ) -> Float64[Tensor, "edges 3"]:
+    def keep_out(self, vectors: Float64[Tensor, "edges 3"], edges: Edges) -> Float64[Tensor, "edges 3"]:
         """Edge vectors r_ij in Å, none of them zero, to vectors of the same direction and the length r'."""
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        radius = self.HELD * self.of(centers, neighbors, species)
+        radius = self.HELD * self.of(edges)
         t = ((r / radius - 1 + self.WIDTH) / self.WIDTH).clamp(0, 1)
         seen = torch.where(r < radius, radius * (1 - self.WIDTH * (0.5 - t**3 + 0.5 * t**4)), r)
         return vectors * (seen / r)[:, None]

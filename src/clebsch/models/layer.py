@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clebsch.errors import ConfigError
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.linear import IrrepsLinear
-from clebsch.models.one_particle_basis import AtomicBasis, Edges
+from clebsch.models.one_particle_basis import AtomicBasis, EdgeFeatures
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.models.readout import Readout
 from clebsch.models.update import Gate, gate_input
@@ -45,11 +45,11 @@ class Layer(nn.Module):
         super().__init__()
         self.features = features
         channels, num_elements = config.num_channels, len(config.elements)
-        options = {"dtype": dtype, "generator": generator}
+        options = {"backend": backend, "dtype": dtype, "generator": generator}
         self.irreps = reachable_irreps(config, layer, features)
         update = gate_input(self.irreps, layer.gate)
         targets = update if layer.correlation == 1 else Irreps.spherical_harmonics(config.l_max)
-        self.atomic_basis = AtomicBasis(config, layer, features=features, targets=targets, backend=backend, **options)
+        self.atomic_basis = AtomicBasis(config, layer, features=features, targets=targets, **options)
         self.product_basis = self.residual = None
         if layer.correlation > 1:
             self.product_basis = ProductBasisLayer(
@@ -58,7 +58,6 @@ class Layer(nn.Module):
                 output=update,
                 num_channels=channels,
                 num_elements=num_elements,
-                backend=backend,
                 **options,
             )
         if layer.residual != "none":
@@ -66,19 +65,22 @@ class Layer(nn.Module):
             self.residual = IrrepsLinear(features, channels, update, channels, num_elements=count, **options)
         self.gate = None if layer.gate == "none" else Gate(self.irreps, layer.gate)
         self.readout = Readout(layer, self.irreps, channels, dtype, generator)
+        self.further = nn.ModuleDict(
+            {name: Readout(layer, self.irreps, channels, dtype, generator) for name in config.further_readouts}
+        )
 
     def forward(
-        self, features: Float[Tensor, "_ atoms channels"], edges: Edges, species: Int64[Tensor, " atoms"]
-    ) -> tuple[Float[Tensor, "components atoms channels"], Float[Tensor, " atoms"]]:
-        """Features [components, atoms, channels] to new features, components those of ``irreps``, and energies."""
-        updated = self.atomic_basis(features, edges, species)
+        self, features: Float[Tensor, "_ sources channels"], edges: EdgeFeatures
+    ) -> Float[Tensor, "components targets channels"]:
+        """Features of the sources to new features of the targets, components those of ``irreps``."""
+        elements, targets = edges.edges.elements, edges.edges.num_targets
+        updated = self.atomic_basis(features, edges)
         if self.product_basis is not None:
-            updated = self.product_basis(updated, species)
+            updated = self.product_basis(updated, elements)
         if self.residual is not None:
-            updated = updated + self.residual(features, species)
-        if self.gate is not None:
-            updated = self.gate(updated)
-        return updated, self.readout(updated)
+            own = features if features.shape[1] == targets else features.narrow(1, 0, targets)
+            updated = updated + self.residual(own, elements)
+        return updated if self.gate is None else self.gate(updated)
 
 
 def reachable_irreps(config: MultiACEConfig, layer: LayerConfig, features: Irreps) -> Irreps:

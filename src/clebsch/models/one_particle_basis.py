@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,7 +13,7 @@ from clebsch.basis import EdgeBooster, RadialBasis, RadialModel, SplineGrid
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
-from clebsch.ops import Backend, ConvolutionDescriptor, RadialTable
+from clebsch.ops import Backend, ConvolutionDescriptor, Edges, RadialTable
 
 
 @dataclass
@@ -33,26 +32,23 @@ class RadialFunctions:
 
 
 @dataclass
-class Edges:
+class EdgeFeatures:
     """What every layer needs of the edges.
 
     Attributes:
-        centers: index i of the atom that receives.
-        neighbors: index j of the atom that sends.
+        edges: pairs of atoms and their elements.
         pairs: z_i * Z + z_j.
         harmonics: Y of the direction over the scale of the sum over neighbours, (l_max + 1)^2 components.
-        radial: the radial functions of the edges; a call that gives those at the nodes where there is a spline.
+        radial: the radial functions of the edges, or those at the nodes where there is a spline; None where its control
+            points are frozen.
         spline: first of four control points of every edge and the values of their B-splines; None without a spline.
-        state: what ``radial`` depends on, where the weights do not change during the call; else None.
     """
 
-    centers: Int64[Tensor, " edges"]
-    neighbors: Int64[Tensor, " edges"]
+    edges: Edges
     pairs: Int64[Tensor, " edges"]
     harmonics: Float[Tensor, "edges harmonics"]
-    radial: Callable[[], RadialFunctions]
+    radial: RadialFunctions | None
     spline: tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]] | None = None
-    state: tuple | None = None
 
 
 class EdgeEmbedding(nn.Module):
@@ -86,47 +82,34 @@ class EdgeEmbedding(nn.Module):
             )
         intervals = config.spline_intervals
         self.spline = None if intervals is None else SplineGrid(intervals, config.r_max, dtype)
+        self.frozen = False
 
-    def forward(
-        self,
-        vectors: Float[Tensor, "edges 3"],
-        centers: Int64[Tensor, " edges"],
-        neighbors: Int64[Tensor, " edges"],
-        species: Int64[Tensor, " atoms"],
-        *,
-        fixed_weights: bool = False,
-    ) -> Edges:
-        """Edge vectors r_ij in Å, atoms i and j, the element index of every atom, whether the weights are constants."""
+    def forward(self, vectors: Float[Tensor, "edges 3"], edges: Edges) -> EdgeFeatures:
+        """Edge vectors r_ij in Å, and the edges."""
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        pairs = species[centers] * len(self.config.elements) + species[neighbors]
-        edges = Edges(
-            centers=centers,
-            neighbors=neighbors,
-            pairs=pairs,
-            harmonics=self.harmonics(vectors) / self.scale,
-            radial=cache(lambda: self._functions(r, pairs)),
-        )
-        if self.spline is not None:
-            edges.spline = self.spline.locate(r)
-            edges.radial = cache(self._functions_on_nodes)
-            edges.state = state_of(self) if fixed_weights else None
-        return edges
+        pairs, harmonics = edges.pairs(), self.harmonics(vectors) / self.scale
+        if self.spline is None:
+            return EdgeFeatures(edges, pairs, harmonics, self._functions(r, pairs))
+        radial = None if self.frozen else self.functions_on_nodes()
+        return EdgeFeatures(edges, pairs, harmonics, radial, self.spline.locate(r))
 
-    def _functions(self, r: Tensor, pairs: Tensor) -> RadialFunctions:
-        envelope = self.radial_basis.envelope(r)
-        basis = self.radial_basis.functions(r) * envelope[:, None]
-        return RadialFunctions(basis, envelope, None if self.booster is None else self.booster(basis, pairs))
-
-    def _functions_on_nodes(self) -> RadialFunctions:
+    def functions_on_nodes(self) -> RadialFunctions:
+        """The radial functions at the nodes of the spline."""
         assert self.spline is not None
         envelope = self.radial_basis.envelope(self.spline.nodes)
         basis = self.radial_basis.functions(self.spline.nodes) * envelope[:, None]
         return RadialFunctions(basis, envelope, None if self.booster is None else self.booster.on_nodes(basis))
 
+    def freeze(self) -> None:
+        """Leave out what only control points are made of, where they are frozen in every layer."""
+        self.frozen = self.spline is not None
+        if self.frozen:
+            self.booster = None
 
-def state_of(module: nn.Module) -> tuple:
-    """What changes whenever a parameter of a module does."""
-    return tuple((p._version, p.data_ptr(), p.dtype, p.device) for p in module.parameters())
+    def _functions(self, r: Tensor, pairs: Tensor) -> RadialFunctions:
+        envelope = self.radial_basis.envelope(r)
+        basis = self.radial_basis.functions(r) * envelope[:, None]
+        return RadialFunctions(basis, envelope, None if self.booster is None else self.booster(basis, pairs))
 
 
 class AtomicBasis(nn.Module):
@@ -148,6 +131,7 @@ class AtomicBasis(nn.Module):
     """
 
     degrees: Tensor
+    table: Tensor | None
 
     def __init__(
         self,
@@ -172,11 +156,12 @@ class AtomicBasis(nn.Module):
         self.register_buffer("degrees", degrees, persistent=False)
         channels, num_elements = config.num_channels, len(config.elements)
         options = {"dtype": dtype, "generator": generator}
+        kernels = {"backend": backend, **options}
         self.spline = SplineGrid(config.spline_intervals, config.r_max, dtype) if config.spline_intervals else None
-        self._kept: tuple[tuple, Tensor] | None = None
+        self.register_buffer("table", None, persistent=False)
         self.linear_up = self.radial = self.mixing = self.element_mixing = None
         if layer.node_features and layer.linear_up:
-            self.linear_up = IrrepsLinear(features, channels, features, channels, **options)
+            self.linear_up = IrrepsLinear(features, channels, features, channels, **kernels)
         if layer.radial.kind != "none":
             self.radial = RadialModel(
                 layer.radial,
@@ -189,55 +174,55 @@ class AtomicBasis(nn.Module):
         self.by_pair = config.booster is not None or (self.radial is not None and self.radial.depends_on_pair)
         if layer.path_mixing == "linear" or layer.correlation == 1:
             widths = [multiplicity * channels for multiplicity in descriptor.multiplicities]
-            self.mixing = IrrepsLinear(descriptor.output, widths, self.mixed, channels, **options)
+            self.mixing = IrrepsLinear(descriptor.output, widths, self.mixed, channels, **kernels)
         if layer.element_message:
             self.element_mixing = IrrepsLinear(
-                self.mixed, channels, self.irreps, channels, num_elements=num_elements, **options
+                self.mixed, channels, self.irreps, channels, num_elements=num_elements, **kernels
             )
 
     def forward(
-        self, features: Float[Tensor, "..."], edges: Edges, species: Int64[Tensor, " atoms"]
-    ) -> Float[Tensor, "components atoms channels"]:
-        """Features [components, atoms, channels], not read without ``node_features``, to A with its ``irreps``."""
+        self, features: Float[Tensor, "..."], edges: EdgeFeatures
+    ) -> Float[Tensor, "components targets channels"]:
+        """Features of the sources [components, sources, channels], not read without ``node_features``, to A."""
         sent = None
         if self.layer.node_features:
             sent = features if self.linear_up is None else self.linear_up(features)
-        weights = self.radial_weights(edges)
-        pooled = self.convolution(sent, edges.harmonics, weights, edges.centers, edges.neighbors, species.shape[0])
+        pooled = self.convolution(sent, edges.harmonics, self.radial_weights(edges), edges.edges)
         basis = torch.cat(pooled) if self.mixing is None else self.mixing(list(pooled))
         if self.element_mixing is not None:
-            basis = self.element_mixing(basis, species)
+            basis = self.element_mixing(basis, edges.edges.elements)
         return basis
 
-    def radial_weights(self, edges: Edges) -> Float[Tensor, "edges paths channels"] | RadialTable:
+    def radial_weights(self, edges: EdgeFeatures) -> Float[Tensor, "edges paths channels"] | RadialTable:
         """The radial model, times the boosted feature of the path's l2; of every edge, or as a table of a spline."""
         if edges.spline is not None:
             return self._radial_table(edges, *edges.spline)
-        functions, factors = edges.radial(), []
+        functions, factors = edges.radial, []
+        assert functions is not None
         if functions.boosted is not None:
             factors.append(functions.boosted.index_select(1, self.degrees))
         if self.radial is not None:
             factors.append(self.radial(functions.basis, edges.pairs, None if factors else functions.envelope))
         return reduce(torch.mul, factors)
 
-    def _radial_table(self, edges: Edges, index: Tensor, basis: Tensor) -> RadialTable:
-        """The spline of every path and channel; constant weights give it once."""
-        if edges.state is None:
-            table = self._control_points(edges)
-        else:
-            state = (edges.state, () if self.radial is None else state_of(self.radial))
-            if self._kept is None or self._kept[0] != state:
-                with torch.no_grad():
-                    self._kept = (state, self._control_points(edges))
-            table = self._kept[1]
+    def freeze(self, functions: RadialFunctions) -> None:
+        """Keep the control points, made of the radial functions at the nodes, in place of what they are made of."""
+        self.table = self._control_points(functions).detach()
+        self.radial = None
+
+    def _radial_table(self, edges: EdgeFeatures, index: Tensor, basis: Tensor) -> RadialTable:
+        """The spline of every path and channel."""
+        table = self.table
+        if table is None:
+            assert edges.radial is not None
+            table = self._control_points(edges.radial)
         if self.by_pair:
             assert self.spline is not None
             index = edges.pairs * self.spline.rows + index
         return RadialTable(table, index, basis)
 
-    def _control_points(self, edges: Edges) -> Float[Tensor, "rows paths channels"]:
+    def _control_points(self, functions: RadialFunctions) -> Float[Tensor, "rows paths channels"]:
         assert self.spline is not None
-        functions = edges.radial()
         if functions.boosted is None:
             assert self.radial is not None
             points = self.radial.on_nodes(functions.basis, functions.envelope, self.spline.control_points)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float64
-from pydantic import model_validator
-from torch import Tensor
+from pydantic import field_validator
+from torch import Tensor, nn
 
 from clebsch.config import StrictConfig
 from clebsch.data import Batch
-from clebsch.errors import DataError
+from clebsch.errors import ClebschError, DataError
 from clebsch.models.config import MultiACEConfig
-from clebsch.models.core import CoreRadii
+from clebsch.models.device import find_device, find_dtype
 from clebsch.models.float64_constants import Float64Constants
-from clebsch.models.multi_ace import MultiACE
-from clebsch.models.zbl import ZBL
-from clebsch.ops import default_backend
+from clebsch.models.multi_ace import Exchange, ModelOutput, MultiACE, no_exchange
+from clebsch.models.terms import CoreConfig, Term, TermConfig
+from clebsch.ops import Edges, default_backend
 
 _CURES = {
     "e0": "Add the isolated atom of the element, or fit E0 by least squares",
@@ -34,21 +35,26 @@ class PotentialConfig(StrictConfig):
 
     Attributes:
         model: the Multi-ACE model.
-        zbl: whether the screened nuclear repulsion is added, up to the sum of the covalent radii.
-        core: radii in Å of pairs of elements such as "C-H", at which that repulsion begins instead, and below which
-            the network is held (`CoreRadii`); pairs that are not named have the sum of the covalent radii. None for
-            no core.
+        terms: what is added, each kind at most once: the nuclear repulsion "zbl", or "core", which includes it.
     """
 
     model: MultiACEConfig
-    zbl: bool = False
-    core: dict[str, float] | None = None
+    terms: tuple[TermConfig, ...] = ()
 
-    @model_validator(mode="after")
-    def _one_repulsion(self) -> PotentialConfig:
-        if self.zbl and self.core is not None:
-            raise ValueError("core includes the repulsion of zbl; set zbl to false, or leave core out")
-        return self
+    @field_validator("terms")
+    @classmethod
+    def _once(cls, value: tuple[TermConfig, ...]) -> tuple[TermConfig, ...]:
+        kinds = [term.kind for term in value]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"there are terms of one kind twice: {', '.join(kinds)}; keep one of each")
+        if {"zbl", "core"} <= set(kinds):
+            raise ValueError("the term core includes the repulsion of zbl; leave zbl out")
+        return value
+
+    @property
+    def core_radii(self) -> dict[str, float]:
+        """Core radii in Å by pair of elements, empty without a core."""
+        return next((term.radii for term in self.terms if isinstance(term, CoreConfig)), {})
 
 
 @dataclass
@@ -58,10 +64,11 @@ class Prediction:
     Attributes:
         energy: total energy in eV.
         node_energy: share of every atom in eV, E0 included.
-        layer_energy: scaled energy of every layer in eV, without E0, shift and ZBL.
+        layer_energy: scaled energy of every layer in eV, without E0, shift and terms.
         interaction_energy: energy without E0 in eV.
         forces: eV/Å, or None.
         stress: +(1/V) dE/dstrain in eV/Å^3, or None.
+        outputs: what terms predict besides, by the name of the quantity.
     """
 
     energy: Float64[Tensor, " graphs"]
@@ -70,22 +77,36 @@ class Prediction:
     interaction_energy: Float64[Tensor, " graphs"]
     forces: Float64[Tensor, "atoms 3"] | None = None
     stress: Float64[Tensor, "graphs 3 3"] | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeEnergies:
+    """What a potential finds for every target, in eV and float64.
+
+    Attributes:
+        interaction: energy without E0.
+        layers: scaled energy of every layer, without shift and terms.
+        output: features and readouts of the network.
+    """
+
+    interaction: Float64[Tensor, " targets"]
+    layers: Float64[Tensor, "targets layers"]
+    output: ModelOutput
 
 
 class Potential(Float64Constants):
     r"""Interatomic potential.
 
     .. math:: E = \sum_i \Big[ E_0(z_i) + \mathrm{scale}(z_i) \sum_t e_i^{(t)} + \mathrm{shift}(z_i) \Big]
-              + E_\mathrm{ZBL}
-
-    the last term with ``zbl`` or a ``core``.
+              + \sum_\mathrm{terms} E
 
     Args:
         config: the model.
         e0: energy of the isolated atom of every element in eV.
         scale: eV per unit of the model's output, one number or one per element.
         shift: eV per atom, one number or one per element.
-        dtype: of the network; positions, energies and references are float64 throughout.
+        dtype: of the network, also by name; positions, energies and references are float64 throughout.
         seed: of the initial weights.
         backend: name of the kernels; None for the fastest on the CPU.
 
@@ -107,18 +128,15 @@ class Potential(Float64Constants):
         e0: Mapping[str, float],
         scale: float | Mapping[str, float] = 1.0,
         shift: float | Mapping[str, float] = 0.0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         seed: int = 0,
         backend: str | None = None,
     ) -> None:
         super().__init__()
         self.config, self.backend = config, backend or default_backend()
         generator = torch.Generator().manual_seed(seed)
-        self.model = MultiACE(config.model, dtype=dtype, generator=generator, backend=self.backend)
-        self.core = None if config.core is None else CoreRadii(self.elements, self.r_max, config.core)
-        self.zbl = None
-        if config.zbl or self.core is not None:
-            self.zbl = ZBL(self.elements, self.core or CoreRadii(self.elements, self.r_max))
+        self.model = MultiACE(config.model, dtype=find_dtype(dtype), generator=generator, backend=self.backend)
+        self.terms = nn.ModuleList([term.build(self.elements, self.r_max) for term in config.terms])
         for name, values in {"e0": e0, "scale": scale, "shift": shift}.items():
             self.register_buffer(name, _per_element(name, values, self.elements))
 
@@ -158,6 +176,10 @@ class Potential(Float64Constants):
         Raises:
             DataError: a stress is asked of a cell without volume.
         """
+        if torch.is_inference_mode_enabled():  # forces are derivatives, which PyTorch has no record for there
+            with torch.inference_mode(False):
+                return self(batch.clone(), forces=forces, stress=stress, create_graph=create_graph)
+        self._require_gradients()
         volumes = _volumes(batch) if stress else None
         with torch.set_grad_enabled(forces or stress or (create_graph and torch.is_grad_enabled())):
             positions, strain = batch.positions, None
@@ -165,7 +187,7 @@ class Potential(Float64Constants):
                 positions = positions.detach().requires_grad_(True)
             if stress:
                 strain = positions.new_zeros(batch.num_graphs, 3, 3).requires_grad_(True)
-            prediction = self.energies(batch, positions, strain, fixed_weights=not create_graph)
+            prediction = self.energies(batch, positions, strain)
             if forces or stress:
                 inputs = [positions] if strain is None else [positions, strain]
                 total = prediction.interaction_energy.sum()
@@ -174,12 +196,27 @@ class Potential(Float64Constants):
                 prediction.stress = None if volumes is None else gradients[1] / volumes[:, None, None]
         return prediction if create_graph else _detached(prediction)
 
+    def frozen(self) -> FrozenPotential:
+        """Return a copy whose weights are constants, for evaluation and dynamics; it cannot be trained or saved."""
+        return FrozenPotential.of(self)
+
+    def copy(
+        self,
+        *,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        backend: str | None = None,
+    ) -> Potential:
+        """Return a copy, in another dtype, on another device or with other kernels."""
+        return self._with(self.config, dtype, device, backend)
+
     def with_splines(self, intervals: int | None = 2048) -> Potential:
         """Return a copy whose radial weights are cubic splines (None: the exact networks), made from the same weights.
 
         The error falls with the fourth power of ``intervals``, that of forces with the third (docs/performance.md).
         """
-        return self._with(model=MultiACEConfig(**{**dict(self.config.model), "spline_intervals": intervals}))
+        model = MultiACEConfig(**{**dict(self.config.model), "spline_intervals": intervals})
+        return self._with(PotentialConfig(model=model, terms=self.config.terms))
 
     def with_core(self, radii: Mapping[str, float]) -> Potential:
         """Return a copy with a core that begins at ``radii``, in Å by pair such as "C-H", in place of a ZBL term.
@@ -190,23 +227,25 @@ class Potential(Float64Constants):
         Raises:
             ConfigError: a pair or a radius makes no sense.
         """
-        return self._with(zbl=False, core=dict(radii))
+        kept = tuple(term for term in self.config.terms if term.kind not in ("zbl", "core"))
+        return self._with(PotentialConfig(model=self.config.model, terms=(*kept, CoreConfig(radii=dict(radii)))))
 
-    def _with(self, **changes: Any) -> Potential:
-        """A copy with the same weights and another config."""
-        config = PotentialConfig.model_validate({**dict(self.config), **changes})
+    def _with(
+        self,
+        config: PotentialConfig,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        backend: str | None = None,
+    ) -> Potential:
+        """A copy with the same weights; terms that are not of the config are copied too."""
         zeros = dict.fromkeys(self.elements, 0.0)
-        copy = type(self)(config, e0=zeros, dtype=self.dtype, backend=self.backend)
-        copy.load_state_dict(self.state_dict())
-        return copy.to(self.device)
+        twin = type(self)(config, e0=zeros, dtype=dtype or self.dtype, backend=backend or self.backend)
+        twin.terms.extend(copy.deepcopy(list(self.terms)[len(self.config.terms) :]))
+        twin.load_state_dict(self.state_dict())
+        return twin.to(self.device if device is None else find_device(device))
 
     def energies(
-        self,
-        batch: Batch,
-        positions: Float64[Tensor, "atoms 3"],
-        strain: Float64[Tensor, "graphs 3 3"] | None,
-        *,
-        fixed_weights: bool = False,
+        self, batch: Batch, positions: Float64[Tensor, "atoms 3"], strain: Float64[Tensor, "graphs 3 3"] | None
     ) -> Prediction:
         """Energies at ``positions`` in Å, these and the cells deformed by the symmetric part of ``strain``."""
         cell = batch.cell
@@ -214,22 +253,78 @@ class Potential(Float64Constants):
             deformation = 0.5 * (strain + strain.transpose(1, 2))
             positions = positions + torch.einsum("ni,nij->nj", positions, deformation[batch.graph_index])
             cell = cell + cell @ deformation
-        vectors = edge_vectors(batch, positions, cell)
-        edges = batch.centers, batch.neighbors, batch.species
-        seen = vectors if self.core is None else self.core.keep_out(vectors, *edges)
-        nodes = self.model(seen.to(self.dtype), *edges, fixed_weights=fixed_weights)
-        layers = self.scale[batch.species][:, None] * nodes.double()
-        interaction = layers.sum(1) + self.shift[batch.species]
-        if self.zbl is not None:
-            interaction = interaction + self.zbl(vectors, *edges)
+        nodes = self.node_energies(edge_vectors(batch, positions, cell), batch.edges)
         reference = self.e0[batch.species]
-        interaction_energy = _pool(interaction, batch)
+        interaction_energy = _pool(nodes.interaction, batch)
+        found = [term.quantities(batch, positions, nodes.output) for term in self._terms()]
         return Prediction(
             energy=_pool(reference, batch) + interaction_energy,
-            node_energy=reference + interaction,
-            layer_energy=_pool(layers, batch),
+            node_energy=reference + nodes.interaction,
+            layer_energy=_pool(nodes.layers, batch),
             interaction_energy=interaction_energy,
+            outputs={name: value for outputs in found for name, value in outputs.items()},
         )
+
+    def node_energies(
+        self, vectors: Float64[Tensor, "edges 3"], edges: Edges, exchange: Exchange = no_exchange
+    ) -> NodeEnergies:
+        """Energies of the targets without E0: the border at which engines that have edges of their own enter.
+
+        Args:
+            vectors: r_ij in Å; their derivatives are those of the energies.
+            edges: pairs of atoms and elements; targets may be fewer than sources.
+            exchange: see `MultiACE`.
+        """
+        seen = vectors
+        for term in self._terms():
+            seen = term.seen(seen, edges)
+        output = self.model(seen.to(self.dtype), edges, exchange)
+        species = edges.elements.species
+        layers = self.scale[species][:, None] * output.readouts["energy"].double()
+        interaction = layers.sum(1) + self.shift[species]
+        for term in self._terms():
+            energy = term.energy(vectors, edges, output)
+            interaction = interaction if energy is None else interaction + energy
+        return NodeEnergies(interaction, layers, output)
+
+    def _terms(self) -> list[Term]:
+        return [cast(Term, term) for term in self.terms]
+
+    def _require_gradients(self) -> None:
+        if self.model.embedding.is_inference():
+            raise ClebschError(
+                "This potential was made under torch.inference_mode(), where forces cannot be had. Make or load it "
+                "outside; it may be called inside."
+            )
+
+
+class FrozenPotential(Potential):
+    """A potential whose weights are constants; what can be made of them alone is made, once. See `Potential.frozen`."""
+
+    @classmethod
+    def of(cls, potential: Potential) -> FrozenPotential:
+        """Return a frozen copy of ``potential``."""
+        frozen = cls.__new__(cls)
+        with torch.inference_mode(False), torch.no_grad():
+            frozen.__dict__.update(copy.deepcopy(potential).__dict__)  # a module is what its dictionary holds
+            frozen.model.freeze()
+        return frozen.requires_grad_(False)
+
+    def forward(
+        self, batch: Batch, *, forces: bool = True, stress: bool = False, create_graph: bool = False
+    ) -> Prediction:
+        """As that of a potential; raises ClebschError for ``create_graph``, which is for training."""
+        if create_graph:
+            raise ClebschError("create_graph: a frozen potential has no weights to train; use the one it was made of")
+        return super().forward(batch, forces=forces, stress=stress)
+
+    def frozen(self) -> FrozenPotential:
+        """Return the potential itself."""
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises ClebschError: the weights are gone."""
+        raise ClebschError("A frozen potential is not saved or copied; save the potential it was made of.")
 
 
 def edge_vectors(
@@ -257,10 +352,9 @@ def _volumes(batch: Batch) -> Tensor:
 
 
 def _detached(prediction: Prediction) -> Prediction:
-    values: dict[str, Any] = {
-        name: None if value is None else value.detach() for name, value in vars(prediction).items()
-    }
-    return Prediction(**values)
+    values = {name: value for name, value in vars(prediction).items() if name != "outputs"}
+    detached: dict[str, Any] = {name: None if value is None else value.detach() for name, value in values.items()}
+    return Prediction(**detached, outputs={name: value.detach() for name, value in prediction.outputs.items()})
 
 
 def _per_element(name: str, values: float | Mapping[str, float], elements: tuple[str, ...]) -> Tensor:

@@ -11,10 +11,9 @@ import torch
 from clebsch.config import parse_config
 from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError
-from clebsch.models.device import find_device
+from clebsch.models.device import find_device, find_dtype
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
-    TOLERANCES,
     compute_frames,
     example_frames,
     frames_from_tensors,
@@ -31,7 +30,7 @@ from clebsch.models.tensor_file import (
 )
 from clebsch.ops import default_backend
 
-POTENTIAL = FileFormat(kind="potential", version=1)
+POTENTIAL = FileFormat(kind="potential", version=2)
 
 
 def save_potential(
@@ -69,7 +68,7 @@ def save_potential(
 def load_potential(
     path: str | Path,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str = "cpu",
     backend: str | None = None,
     verify: bool = True,
@@ -78,28 +77,22 @@ def load_potential(
 
     Args:
         path: file written by ``save_potential``.
-        dtype: ``torch.float32`` or ``torch.float64``; None for the dtype it was saved in.
+        dtype: float32 or float64, also by name; None for the dtype it was saved in.
         device: where it is to run.
         backend: name of the kernels; None for the fastest of the device.
         verify: compute the reference frames and compare (see ``verify_frames``).
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or version, or the frames are not reproduced.
+        ConfigError: there is no such dtype.
         BackendError: the backend or the device is not available.
     """
     tensors, header = read_tensor_file(path, POTENTIAL)
-    try:
-        config = parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."
-        ) from None
-    dtype = dtype or getattr(torch, header["dtype"])
-    if dtype not in TOLERANCES:
-        raise CheckpointError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
-    device = find_device(device)
+    config = _config_of(header, path)
+    found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
     backend = backend or default_backend(device)
-    potential = _rebuild(config, without_prefix("potential", tensors), dtype, backend, path).to(device)
+    with torch.inference_mode(False):
+        potential = _rebuild(config, without_prefix("potential", tensors), found_dtype, backend, path).to(device)
     if verify:
         verify_frames(potential, frames_from_tensors(without_prefix("frames", tensors)), path)
     return potential
@@ -112,6 +105,35 @@ def read_potential_header(path: str | Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, or of another kind or version.
     """
     return read_header(path, POTENTIAL)
+
+
+def read_potential_config(path: str | Path) -> PotentialConfig:
+    """Return the config of a saved potential without its weights; errors as in `read_potential_header`."""
+    return _config_of(read_header(path, POTENTIAL), path)
+
+
+def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a potential as this version writes it, from that or one of format version 1.
+
+    Version 1 had flags in place of terms: ``zbl``, and ``core`` with its radii.
+    """
+    upgraded = dict(config)
+    zbl, core = upgraded.pop("zbl", False), upgraded.pop("core", None)
+    if core is not None:
+        upgraded["terms"] = [{"kind": "core", "radii": core}]
+    elif zbl:
+        upgraded["terms"] = [{"kind": "zbl"}]
+    return upgraded
+
+
+def _config_of(header: Mapping[str, Any], path: str | Path) -> PotentialConfig:
+    config = header["config"] if header["format_version"] > 1 else upgrade_config(header["config"])
+    try:
+        return parse_config(PotentialConfig, config, f"the header of '{path}'")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."
+        ) from None
 
 
 def _rebuild(

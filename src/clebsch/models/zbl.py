@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from ase.data import atomic_numbers
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from clebsch.basis import CutoffConfig, cutoff_function
 from clebsch.models.core import CoreRadii
 from clebsch.models.float64_constants import Float64Constants
+from clebsch.ops import Edges
 
 COULOMB = 14.399645478425668  # e^2 / (4 pi eps0) in eV Å
 BOHR = 0.529177210903  # Å
@@ -44,20 +45,14 @@ class ZBL(Float64Constants):
         numbers = [atomic_numbers[symbol] for symbol in elements]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.float64), persistent=False)
 
-    def forward(
-        self,
-        vectors: Float[Tensor, "edges 3"],
-        centers: Int64[Tensor, " edges"],
-        neighbors: Int64[Tensor, " edges"],
-        species: Int64[Tensor, " atoms"],
-    ) -> Float64[Tensor, " atoms"]:
-        """Edge vectors in Å to the repulsion energy of every atom in eV, in float64."""
+    def forward(self, vectors: Float[Tensor, "edges 3"], edges: Edges) -> Float64[Tensor, " targets"]:
+        """Edge vectors in Å to the repulsion energy of every target in eV, in float64."""
         r = torch.linalg.vector_norm(vectors.double(), dim=-1)
-        charge = self.numbers[species]
-        charge_i, charge_j = charge[centers], charge[neighbors]
+        charge = self.numbers[edges.species]
+        charge_i, charge_j = charge[edges.centers], charge[edges.neighbors]
         x = r * (charge_i**0.23 + charge_j**0.23) / (SCREENING * BOHR)
         terms = zip(COEFFICIENTS, EXPONENTS, strict=True)
         screening = torch.stack([factor * torch.exp(-rate * x) for factor, rate in terms]).sum(0)
-        switch = cutoff_function(self.CUTOFF, r / self.core.of(centers, neighbors, species), 1.0)
+        switch = cutoff_function(self.CUTOFF, r / self.core.of(edges), 1.0)
         energy = 0.5 * COULOMB * charge_i * charge_j / r * screening * switch
-        return energy.new_zeros(species.shape[0]).index_add(0, centers, energy)
+        return energy.new_zeros(edges.num_targets).index_add(0, edges.centers, energy)

@@ -11,10 +11,12 @@ from clebsch.ops.cpu import CPU
 from clebsch.ops.descriptors import (
     ConvolutionDescriptor,
     ConvolutionPath,
+    LinearDescriptor,
     PathMixing,
     ProductBasisDescriptor,
     ProductBlock,
 )
+from clebsch.ops.edges import Edges, ElementGroups
 from clebsch.ops.interface import Backend
 from clebsch.ops.radial_table import RadialTable
 from clebsch.ops.reference import REFERENCE
@@ -23,6 +25,9 @@ __all__ = [
     "Backend",
     "ConvolutionDescriptor",
     "ConvolutionPath",
+    "Edges",
+    "ElementGroups",
+    "LinearDescriptor",
     "PathMixing",
     "ProductBasisDescriptor",
     "ProductBlock",

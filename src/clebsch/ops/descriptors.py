@@ -1,4 +1,4 @@
-"""Descriptors: what the convolution and the product basis compute, free of how."""
+"""Descriptors: what the operations compute, free of how."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from clebsch.errors import ClebschError
 from clebsch.o3 import Coupling, Irrep, Irreps, distinct_coupling, symmetric_coupling
+from clebsch.ops.edges import Places
 
 PathMixing = Literal["linear", "sum"]
 
@@ -149,3 +150,52 @@ class ProductBasisDescriptor:
         if self.distinct:
             return distinct_coupling(self.features, irrep, nu)
         return symmetric_coupling(self.features, irrep, nu)
+
+
+@dataclass(frozen=True)
+class LinearDescriptor:
+    r"""The linear map :math:`y_l = x_l W_l / \sqrt{K_l}` of every irrep.
+
+    Attributes:
+        irreps_in: irreps of the input, each once.
+        channels_in: channels K_l of every input irrep.
+        irreps_out: irreps of the result; one without a match in the input is zero, repeats have maps of their own.
+        channels: of every irrep of the result.
+        by_element: whether there is one map per element.
+    """
+
+    irreps_in: Irreps
+    channels_in: tuple[int, ...]
+    irreps_out: Irreps
+    channels: int
+    by_element: bool = False
+
+    @cached_property
+    def sources(self) -> tuple[int | None, ...]:
+        """Place of the input irrep of every output irrep, None where there is none."""
+        places = {irrep: index for index, irrep in enumerate(self.irreps_in)}
+        return tuple(places.get(irrep) for irrep in self.irreps_out)
+
+    @cached_property
+    def scales(self) -> tuple[float, ...]:
+        """Factor of every matrix."""
+        return tuple(self.channels_in[source] ** -0.5 for source in self.sources if source is not None)
+
+    @cached_property
+    def components(self) -> int:
+        """Components of the result."""
+        return sum(irrep.dim for irrep in self.irreps_out)
+
+    @cached_property
+    def places_in(self) -> Places:
+        """First component and dimension of every input irrep."""
+        return _places(self.irreps_in)
+
+    @cached_property
+    def places_out(self) -> Places:
+        """Likewise of every output irrep."""
+        return _places(self.irreps_out)
+
+
+def _places(irreps: Irreps) -> Places:
+    return tuple((part.start, part.stop - part.start) for part in irreps.slices())

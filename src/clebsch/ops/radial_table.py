@@ -23,10 +23,6 @@ class RadialTable:
     index: Int64[Tensor, " edges"]
     basis: Float[Tensor, "edges 4"]
 
-    def __getitem__(self, edges: Int64[Tensor, " some"]) -> RadialTable:
-        """The weights of some edges."""
-        return RadialTable(self.table, self.index[edges], self.basis[edges])
-
     def dense(self) -> Float[Tensor, "edges paths channels"]:
         """The weights of every edge."""
         rows = self.index[:, None] + torch.arange(4, device=self.index.device)

@@ -115,15 +115,13 @@ def batch_of(configurations: Sequence[Configuration], elements: Sequence[str], r
     return collate([build_graph(configuration, elements, r_max) for configuration in configurations])
 
 
-def empty_graph() -> Graph:
+def empty_graph(num_elements: int) -> Graph:
     """Return a graph without atoms, which padding and domain decomposition produce."""
     index, vectors = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.float64)
     return Graph(
-        species=index,
         positions=vectors,
         cell=torch.zeros(3, 3, dtype=torch.float64),
-        centers=index,
-        neighbors=index,
+        edges=Edges.of(index, index, index, num_elements),
         shifts=vectors,
         energy=None,
         forces=None,

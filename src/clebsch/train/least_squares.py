@@ -18,6 +18,8 @@ from clebsch.errors import ConfigError, DataError
 from clebsch.models.layer import Layer
 from clebsch.models.potential import Potential, edge_vectors
 from clebsch.models.product_basis import ProductBasisLayer
+from clebsch.models.terms import Term
+from clebsch.ops import Edges, ElementGroups
 from clebsch.ops.reference import ProductBasis
 
 if TYPE_CHECKING:
@@ -154,8 +156,9 @@ class LinearFeatures:
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy rows [graphs, columns] and force rows [3 atoms, columns] such that E = rows c, F = rows c."""
         vectors = edge_vectors(batch, batch.positions, batch.cell).to(self.potential.dtype).requires_grad_(True)
-        core = self.potential.core
-        seen = vectors if core is None else core.keep_out(vectors, batch.centers, batch.neighbors, batch.species)
+        seen = vectors
+        for term in self.potential.terms:
+            seen = cast(Term, term).seen(seen, batch.edges)
         phi = self._edge_basis(batch, seen.to(vectors.dtype))
         basis = phi.detach().new_zeros(phi.shape[0], len(batch.species), phi.shape[2])
         basis = basis.index_add(1, batch.centers, phi.detach()).requires_grad_(True)
@@ -167,12 +170,13 @@ class LinearFeatures:
         return self._energy_rows(batch, values.detach()), self._force_rows(batch, per_edge)
 
     def constant(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is there without the columns, E0, shift and repulsion: energies [graphs], forces [3 atoms]."""
+        """What is there without the columns, E0, shift and terms: energies [graphs], forces [3 atoms]."""
         positions = batch.positions.detach().requires_grad_(True)
         energy = (self.potential.e0 + self.potential.shift)[batch.species] + 0 * positions.sum(1)
-        if self.potential.zbl is not None:
-            vectors = edge_vectors(batch, positions, batch.cell)
-            energy = energy + self.potential.zbl(vectors, batch.centers, batch.neighbors, batch.species)
+        vectors = edge_vectors(batch, positions, batch.cell)
+        for term in self.potential.terms:
+            added = cast(Term, term).energy(vectors, batch.edges, None)
+            energy = energy if added is None else energy + added
         (gradient,) = torch.autograd.grad(energy.sum(), positions)
         energy = energy.detach()
         return energy.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, energy), -gradient.reshape(-1)
@@ -191,9 +195,11 @@ class LinearFeatures:
 
     def _edge_basis(self, batch: Batch, vectors: torch.Tensor) -> torch.Tensor:
         """The one-particle basis of every edge [components, edges, channels]: each edge pooled by itself."""
-        edges = self.potential.model.edges(vectors, batch.centers, batch.neighbors, batch.species)
-        alone = replace(edges, centers=torch.arange(len(vectors), device=vectors.device))
-        return self.atomic_basis(vectors, alone, batch.species[batch.centers])
+        edges, count = batch.edges, torch.arange(len(vectors) + 1, device=vectors.device)
+        elements = ElementGroups.of(edges.species[edges.centers], edges.num_elements)
+        order = (edges.by_neighbor, edges.neighbor_start)
+        alone = Edges(count[:-1], edges.neighbors, count, *order, edges.species, elements)
+        return self.atomic_basis(vectors, replace(self.potential.model.edges(vectors, edges), edges=alone))
 
     def _energy_rows(self, batch: Batch, values: torch.Tensor) -> torch.Tensor:
         num_elements = len(self.potential.elements)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from clebsch.ops.cpu.convolution import Convolution
-from clebsch.ops.cpu.harmonics import SphericalHarmonics
-from clebsch.ops.cpu.product_basis import ProductBasis
+from clebsch.ops.cpu import convolution, harmonics, linear, product_basis  # noqa: F401 - they implement the operators
 from clebsch.ops.interface import Backend
+from clebsch.ops.operators import Convolution, Linear, ProductBasis, SphericalHarmonics
 
-CPU = Backend(name="cpu", spherical_harmonics=SphericalHarmonics, convolution=Convolution, product_basis=ProductBasis)
+CPU = Backend("cpu", SphericalHarmonics, Convolution, ProductBasis, Linear)
 
-__all__ = ["CPU", "Convolution", "ProductBasis", "SphericalHarmonics"]
+__all__ = ["CPU"]

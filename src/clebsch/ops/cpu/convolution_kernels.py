@@ -88,19 +88,21 @@ class ConvolutionProgram:
         """Components of Y."""
         return (self.descriptor.l_max + 1) ** 2
 
-    def pool_arguments(self, dual: bool) -> dict[str, str]:
+    def pool_arguments(self, along: bool) -> dict[str, str]:
         """Arguments of the pooling kernel."""
-        names = ["h", "Y", "R", "b"] + (["h_dot", "Y_dot", "R_dot", "b_dot"] if dual else [])
+        names = ["h", "Y", "R", "b"] + (["h_dot", "Y_dot", "R_dot", "b_dot"] if along else [])
         arguments = dict.fromkeys(names, "real*")
         arguments |= {f"out{index}": "real*" for index in range(len(self.descriptor.output))}
-        return arguments | dict.fromkeys(["rows", "neighbors", "row_start"], "index*") | {"atoms": "index"}
+        indices = dict.fromkeys(["rows", "neighbors", "center_start"], "index*")
+        return arguments | indices | {"targets": "index", "sources": "index"}
 
-    def send_arguments(self, dual: bool) -> dict[str, str]:
+    def send_arguments(self, along: bool) -> dict[str, str]:
         """Arguments of the sending kernel."""
-        names = ["h", "Y", "R", "b"] + (["h_dot", "Y_dot", "R_dot", "b_dot"] if dual else [])
+        names = ["h", "Y", "R", "b"] + (["h_dot", "Y_dot", "R_dot", "b_dot"] if along else [])
         arguments = dict.fromkeys([*names, "dh", "dY", "dR", "db"], "real*")
         arguments |= {f"G{index}": "real*" for index in range(len(self.descriptor.output))}
-        return arguments | dict.fromkeys(["rows", "centers", "order", "column_start"], "index*") | {"atoms": "index"}
+        indices = dict.fromkeys(["rows", "centers", "by_neighbor", "neighbor_start"], "index*")
+        return arguments | indices | {"targets": "index", "sources": "index"}
 
 
 @lru_cache
@@ -131,8 +133,8 @@ def kernel_paths(descriptor: ConvolutionDescriptor) -> tuple[Path, ...]:
 class _Emitter:
     """What both kernels share: couplings of an edge, loads of features, output rows and radial weights."""
 
-    def __init__(self, program: ConvolutionProgram, name: str, arguments: dict[str, str], dual: str) -> None:
-        self.program, self.dual = program, dual
+    def __init__(self, program: ConvolutionProgram, name: str, arguments: dict[str, str], along: str) -> None:
+        self.program, self.along = program, along
         self.kernel = Kernel(name, program.real, program.width, arguments)
         self.channels = program.channels
         multiplicities = program.descriptor.multiplicities
@@ -163,14 +165,14 @@ class _Emitter:
             return [kernel.constant(1.0)]
         found = []
         for m in range(path.columns):
-            row = kernel.linear((path.feature + m, kernel["atoms"]), atom)
+            row = kernel.linear((path.feature + m, kernel["sources"]), atom)
             found.append(kernel.load(kernel[name], kernel.linear((row, self.channels), channel)))
         return found
 
     def output_place(self, path: Path, row: int, atom: Value, channel: Value) -> Value:
         """Where component ``row`` of a path lies in its output."""
         kernel = self.kernel
-        place = kernel.linear((row, kernel["atoms"]), atom)
+        place = kernel.linear((row, kernel["targets"]), atom)
         return kernel.linear((place, self.widths[path.output]), path.block * self.channels, channel)
 
     def radial_places(self, edge: Value, path: int, channel: Value) -> list[Value]:
@@ -192,9 +194,9 @@ class _Emitter:
         places = self.radial_places(edge, path, channel)
         controls = [kernel.load(kernel["R"], place) for place in places]
         if not self.program.table:
-            return controls[0], kernel.load(kernel["R_dot"], places[0]) if "R" in self.dual else None
+            return controls[0], kernel.load(kernel["R_dot"], places[0]) if "R" in self.along else None
         value = kernel.dot(self.basis("b", edge), controls)
-        slope = kernel.dot(self.basis("b_dot", edge), controls) if "b" in self.dual else None
+        slope = kernel.dot(self.basis("b_dot", edge), controls) if "b" in self.along else None
         return value, slope
 
     def rows_of(self, path: int, memory: Value, place: Value | int, h: list[Value], into: list[Value]) -> list[Value]:
@@ -206,9 +208,9 @@ class _Emitter:
         return result
 
 
-def emit_pool(program: ConvolutionProgram, name: str, dual: str) -> str:
-    """Assembly of the convolution, or of its derivative along a direction of the operands in ``dual`` ("hYbR")."""
-    return _PoolEmitter(program, name, dual).emit()
+def emit_pool(program: ConvolutionProgram, name: str, along: str) -> str:
+    """Assembly of the convolution, or of its derivative along a direction of the operands in ``along`` ("hYRb")."""
+    return _PoolEmitter(program, name, along).emit()
 
 
 class _PoolEmitter(_Emitter):
@@ -216,17 +218,17 @@ class _PoolEmitter(_Emitter):
 
     MEMORY = 2**14  # numbers
 
-    def __init__(self, program: ConvolutionProgram, name: str, dual: str) -> None:
-        super().__init__(program, name, program.pool_arguments(bool(dual)), dual)
-        self.stride = program.num_entries * (2 if "Y" in dual else 1)
+    def __init__(self, program: ConvolutionProgram, name: str, along: str) -> None:
+        super().__init__(program, name, program.pool_arguments(bool(along)), along)
+        self.stride = program.num_entries * (2 if "Y" in along else 1)
         self.block = max(4, self.MEMORY // self.stride)
 
     def emit(self) -> str:
         kernel = self.kernel
         self.memory = kernel.scratch(-(-self.block * self.stride // self.program.width))
         with kernel.loop(kernel["start"], kernel["stop"]) as atom:
-            first = kernel.load_index(kernel["row_start"], atom)
-            last = kernel.load_index(kernel["row_start"], kernel.linear(atom, 1))
+            first = kernel.load_index(kernel["center_start"], atom)
+            last = kernel.load_index(kernel["center_start"], kernel.linear(atom, 1))
             with kernel.loop(first, kernel.maximum(last, kernel.linear(first, 1)), self.block) as start:
                 edges = (start, kernel.minimum(last, kernel.linear(start, self.block)))
                 self._couple(*edges)
@@ -241,7 +243,7 @@ class _PoolEmitter(_Emitter):
         with kernel.loop(start, stop) as edge:
             place = self._place(edge, start)
             self.couplings(edge, "Y", self.memory, place)
-            if "Y" in self.dual:
+            if "Y" in self.along:
                 self.couplings(edge, "Y_dot", self.memory, kernel.linear(place, self.program.num_entries))
 
     def _place(self, edge: Value, start: Value) -> Value:
@@ -267,19 +269,19 @@ class _PoolEmitter(_Emitter):
 
     def _add_message(self, index: int, where: tuple[Value, Value, Value, Value], sums: list[Value]) -> list[Value]:
         """sums + R (M h), or its derivative R (M h_dot + M_dot h) + R_dot (M h)."""
-        kernel, program, dual = self.kernel, self.program, self.dual
+        kernel, program, along = self.kernel, self.program, self.along
         edge, neighbor, channel, place = where
         path, memory = program.paths[index], self.memory
         nothing: list[Value | None] = [None] * path.rows
         radial, slope = self.radial(edge, index, channel)
         h = self.features("h", path, neighbor, channel)
-        if not dual or slope is not None:
+        if not along or slope is not None:
             rows = self.rows_of(index, memory, place, h, nothing)
-            sums = _weighted(kernel, slope if dual else radial, rows, sums)
+            sums = _weighted(kernel, slope if along else radial, rows, sums)
         rows = nothing
-        if "h" in dual:
+        if "h" in along:
             rows = self.rows_of(index, memory, place, self.features("h_dot", path, neighbor, channel), rows)
-        if "Y" in dual:
+        if "Y" in along:
             rows = self.rows_of(index, memory, kernel.linear(place, program.num_entries), h, rows)
         return _weighted(kernel, radial, rows, sums)
 
@@ -297,17 +299,17 @@ def _weighted(kernel: Kernel, weight: Value, rows: list[Value | None], sums: lis
     return [total if row is None else kernel.fma(weight, row, total) for row, total in zip(rows, sums)]
 
 
-def emit_send(program: ConvolutionProgram, name: str, dual: str, wanted: str) -> str:
-    """Assembly of the derivatives by the operands in ``wanted`` ("hYbR"), or those of the derivative along ``dual``."""
-    return _SendEmitter(program, name, dual, wanted).emit()
+def emit_send(program: ConvolutionProgram, name: str, along: str, which: str) -> str:
+    """Assembly of the derivatives by the operands in ``which`` ("hYRb"), or those of the derivative along ``along``."""
+    return _SendEmitter(program, name, along, which).emit()
 
 
 class _SendEmitter(_Emitter):
     """The kernel that runs over the edges of every neighbour."""
 
-    def __init__(self, program: ConvolutionProgram, name: str, dual: str, wanted: str) -> None:
-        super().__init__(program, name, program.send_arguments(bool(dual)), dual)
-        self.wanted = wanted
+    def __init__(self, program: ConvolutionProgram, name: str, along: str, which: str) -> None:
+        super().__init__(program, name, program.send_arguments(bool(along)), along)
+        self.which = which
 
     def emit(self) -> str:
         kernel, program = self.kernel, self.program
@@ -315,34 +317,34 @@ class _SendEmitter(_Emitter):
         self.slopes = kernel.scratch(program.harmonics + 4)
         self.components = sum(irrep.dim for irrep in program.descriptor.features)
         with kernel.loop(kernel["start"], kernel["stop"]) as atom:
-            if "h" in self.wanted:
+            if "h" in self.which:
                 self._clear(atom)
-            first = kernel.load_index(kernel["column_start"], atom)
-            last = kernel.load_index(kernel["column_start"], kernel.linear(atom, 1))
+            first = kernel.load_index(kernel["neighbor_start"], atom)
+            last = kernel.load_index(kernel["neighbor_start"], kernel.linear(atom, 1))
             with kernel.loop(first, last) as turn:
-                self._edge(kernel.load_index(kernel["order"], turn), atom)
+                self._edge(kernel.load_index(kernel["by_neighbor"], turn), atom)
         return kernel.finish()
 
     def _clear(self, atom: Value) -> None:
         kernel = self.kernel
         with kernel.loop(0, self.channels, kernel.width) as channel:
             for component in range(self.components):
-                row = kernel.linear((component, kernel["atoms"]), atom)
+                row = kernel.linear((component, kernel["sources"]), atom)
                 kernel.store(kernel.zero(), kernel["dh"], kernel.linear((row, self.channels), channel))
 
     def _edge(self, edge: Value, atom: Value) -> None:
         kernel, program = self.kernel, self.program
         self.couplings(edge, "Y", self.memory, 0)
-        if "Y" in self.dual:
+        if "Y" in self.along:
             self.couplings(edge, "Y_dot", self.memory, program.num_entries)
         for place in range(program.harmonics + 4):
             kernel.store(kernel.zero(), self.slopes, place * kernel.width)
         center = kernel.load_index(kernel["centers"], edge)
         for index in range(len(program.paths)):
             self._path(index, edge, atom, center)
-        if "Y" in self.wanted:
+        if "Y" in self.which:
             self._finish("dY", edge, program.harmonics, 0)
-        if "b" in self.wanted:
+        if "b" in self.which:
             self._finish("db", edge, 4, program.harmonics)
 
     def _finish(self, name: str, edge: Value, count: int, first: int) -> None:
@@ -355,8 +357,8 @@ class _SendEmitter(_Emitter):
     def _path(self, index: int, edge: Value, atom: Value, center: Value) -> None:
         """One path of one edge, over all channels; what is summed over channels is carried in registers."""
         kernel, path = self.kernel, self.program.paths[index]
-        pairs = len(path.entries) if "Y" in self.wanted else 0
-        splines = 4 if "b" in self.wanted else 0
+        pairs = len(path.entries) if "Y" in self.which else 0
+        splines = 4 if "b" in self.which else 0
 
         def add_channels(channel: Value, sums: list[Value]) -> list[Value]:
             return self._channels(index, (edge, atom, center, channel), sums[:pairs], sums[pairs:])
@@ -375,30 +377,30 @@ class _SendEmitter(_Emitter):
     def _channels(
         self, index: int, where: tuple[Value, Value, Value, Value], pairs: list[Value], splines: list[Value]
     ) -> list[Value]:
-        kernel, path, dual = self.kernel, self.program.paths[index], self.dual
+        kernel, path, along = self.kernel, self.program.paths[index], self.along
         edge, atom, center, channel = where
         upstream = [
             kernel.load(kernel[f"G{path.output}"], self.output_place(path, row, center, channel))
             for row in range(path.rows)
         ]
         h = self.features("h", path, atom, channel)
-        h_dot = self.features("h_dot", path, atom, channel) if "h" in dual else None
-        if set(self.wanted) & set("hY"):
+        h_dot = self.features("h_dot", path, atom, channel) if "h" in along else None
+        if set(self.which) & set("hY"):
             radial, slope = self.radial(edge, index, channel)
             weighted = [kernel.mul(radial, g) for g in upstream]
             sloped = None if slope is None else [kernel.mul(slope, g) for g in upstream]
-            if "h" in self.wanted:
+            if "h" in self.which:
                 self._add_to_features(index, atom, channel, weighted, sloped)
-            if "Y" in self.wanted:
+            if "Y" in self.which:
                 # along a direction: (R_dot G) h + (R G) h_dot, else (R G) h
-                terms = [(weighted, h)] if not dual else [(sloped, h), (weighted, h_dot)]
+                terms = [(weighted, h)] if not along else [(sloped, h), (weighted, h_dot)]
                 for left, right in terms:
                     if left is not None and right is not None:
                         pairs = [
                             kernel.fma(left[entry.row], right[entry.column], total)
                             for entry, total in zip(path.entries, pairs)
                         ]
-        if set(self.wanted) & set("bR"):
+        if set(self.which) & set("bR"):
             splines = self._radial_gradient(index, where, upstream, (h, h_dot), splines)
         return [*pairs, *splines]
 
@@ -409,11 +411,11 @@ class _SendEmitter(_Emitter):
         kernel, path = self.kernel, self.program.paths[index]
         places = []
         for m in range(path.columns):
-            row = kernel.linear((path.feature + m, kernel["atoms"]), atom)
+            row = kernel.linear((path.feature + m, kernel["sources"]), atom)
             places.append(kernel.linear((row, self.channels), channel))
         sums = [kernel.load(kernel["dh"], place) for place in places]
-        terms = [(0, weighted)] if not self.dual else [(0, sloped)]
-        if "Y" in self.dual:
+        terms = [(0, weighted)] if not self.along else [(0, sloped)]
+        if "Y" in self.along:
             terms.append((self.program.num_entries, weighted))
         for start, factor in terms:
             if factor is not None:
@@ -432,26 +434,26 @@ class _SendEmitter(_Emitter):
         splines: list[Value],
     ) -> list[Value]:
         """dR = sum of G (M h), along a direction G (M h_dot + M_dot h); to the edge, the spline values or the table."""
-        kernel, dual, wanted = self.kernel, self.dual, self.wanted
+        kernel, along, which = self.kernel, self.along, self.which
         edge, _, _, channel = where
         nothing = [None] * self.program.paths[index].rows
         h, h_dot = features
-        rows = nothing if dual else self.rows_of(index, self.memory, 0, h, nothing)
+        rows = nothing if along else self.rows_of(index, self.memory, 0, h, nothing)
         if h_dot is not None:
             rows = self.rows_of(index, self.memory, 0, h_dot, rows)
-        if "Y" in dual:
+        if "Y" in along:
             rows = self.rows_of(index, self.memory, self.program.num_entries, h, rows)
         gradient = _dot(kernel, upstream, rows)
         places = self.radial_places(edge, index, channel)
         if not self.program.table:
             kernel.store(kernel.zero() if gradient is None else gradient, kernel["dR"], places[0])
             return splines
-        if "b" in wanted and gradient is not None:
+        if "b" in which and gradient is not None:
             controls = [kernel.load(kernel["R"], place) for place in places]
             splines = [kernel.fma(gradient, control, total) for control, total in zip(controls, splines)]
-        if "R" in wanted:
+        if "R" in which:
             plain = None
-            if "b" in dual:
+            if "b" in along:
                 plain = _dot(kernel, upstream, self.rows_of(index, self.memory, 0, h, nothing))
             for s, place in enumerate(places):
                 total = kernel.load(kernel["dR"], place)

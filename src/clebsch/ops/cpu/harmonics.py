@@ -1,19 +1,19 @@
-"""Spherical harmonics of edge vectors and their first and second derivatives."""
+"""Kernels of the spherical harmonics and their first and second derivatives."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clebsch.o3 import clebsch_gordan, recursion_factors
 from clebsch.ops.cpu.algebra import Expressions, Node
 from clebsch.ops.cpu.compile import REAL, CompiledKernel, load_kernel
 from clebsch.ops.cpu.emit import Kernel
 from clebsch.ops.cpu.threads import num_threads
-from clebsch.ops.reference.harmonics import SphericalHarmonics as Reference
-from clebsch.ops.registration import register
+from clebsch.ops.operators import harmonics as operators
+from clebsch.ops.operators.operator import implement
 
 # What every kernel reads and writes of an edge: r vectors, g upstream of Y, t upstream of the gradient by r.
 READS = {"value": "r", "gradient": "rg", "second": "rgt"}
@@ -106,65 +106,6 @@ def _second(l_max: str, r: Tensor, g: Tensor, t: Tensor) -> list[Tensor]:
     return _run("second", int(l_max), r, g, t)
 
 
-def _fake_value(l_max: str, r: Tensor) -> Tensor:
-    return r.new_empty(r.shape[0], (int(l_max) + 1) ** 2)
-
-
-def _backward_of_value(texts: tuple, arguments: list, grads: list, needed: list) -> list:
-    return [spherical_harmonics_backward(*texts, *arguments, *grads)]
-
-
-def _backward_of_gradient(texts: tuple, arguments: list, grads: list, needed: list) -> list:
-    by_upstream, by_vectors = spherical_harmonics_second(*texts, *arguments, *grads)
-    return [by_vectors, by_upstream]
-
-
-def _backward_of_second(texts: tuple, arguments: list, grads: list, needed: list) -> list:
-    """Third and higher derivatives: those of the reference."""
-    create = torch.is_grad_enabled()
-    reference = Reference(int(texts[0]), arguments[0].dtype)
-    with torch.enable_grad():
-        r, g, t = (x if x.requires_grad else x.detach().requires_grad_() for x in arguments)
-        (gradient,) = torch.autograd.grad(reference(r), r, g, create_graph=True)
-        outputs = torch.autograd.grad(gradient, (g, r), t, create_graph=True, materialize_grads=True)
-        pairs = [(o, u) for o, u in zip(outputs, grads, strict=True) if u is not None and o.requires_grad]
-    if not pairs:
-        return [None, None, None]
-    sources, upstream = [o for o, _ in pairs], [u for _, u in pairs]
-    return list(torch.autograd.grad(sources, (r, g, t), upstream, create_graph=create, allow_unused=True))
-
-
-spherical_harmonics = register(
-    "spherical_harmonics(str l_max, Tensor r) -> Tensor", _value, _fake_value, _backward_of_value
-)
-spherical_harmonics_backward = register(
-    "spherical_harmonics_backward(str l_max, Tensor r, Tensor g) -> Tensor",
-    _gradient,
-    lambda l_max, r, g: torch.empty_like(r),
-    _backward_of_gradient,
-)
-spherical_harmonics_second = register(
-    "spherical_harmonics_second(str l_max, Tensor r, Tensor g, Tensor t) -> Tensor[]",
-    _second,
-    lambda l_max, r, g, t: [torch.empty_like(g), torch.empty_like(r)],
-    _backward_of_second,
-)
-
-
-class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics of the directions of vectors, as the reference backend defines them.
-
-    Args:
-        l_max: highest degree.
-        dtype: of the arithmetic.
-    """
-
-    def __init__(self, l_max: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.l_max = l_max
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors [edges, 3] of any length but zero to harmonics [edges, (l_max + 1)^2]."""
-        if self.l_max == 0:
-            return torch.ones_like(vectors[:, :1])
-        return spherical_harmonics(str(self.l_max), vectors)
+implement(operators.spherical_harmonics, "cpu", _value)
+implement(operators.spherical_harmonics_gradient, "cpu", _gradient)
+implement(operators.spherical_harmonics_second, "cpu", _second)

@@ -32,7 +32,7 @@ class ProductBasisProgram:
     Attributes:
         descriptor: factors, output and correlation order.
         kind: "value", "gradient" or "weights".
-        dual: whether the derivative along a direction is wanted.
+        along: whether the derivative along a direction is wanted.
         channels: K.
         width: channels of a vector.
         real: "float" or "double".
@@ -40,7 +40,7 @@ class ProductBasisProgram:
 
     descriptor: ProductBasisDescriptor
     kind: str
-    dual: bool
+    along: bool
     channels: int
     width: int
     real: str
@@ -59,7 +59,7 @@ class ProductBasisProgram:
     def arguments(self) -> dict[str, str]:
         """Arguments of the kernel."""
         factors = range(self.polynomials.num_factors)
-        names = [f"x{f}" for f in factors] + ([f"x_dot{f}" for f in factors] if self.dual else [])
+        names = [f"x{f}" for f in factors] + ([f"x_dot{f}" for f in factors] if self.along else [])
         results = {"value": ["B"], "gradient": ["G", *(f"dx{f}" for f in factors)], "weights": ["G"]}[self.kind]
         arguments = dict.fromkeys([*names, "w", *results, "term_values"], "real*")
         arguments |= dict.fromkeys(["atom_order", "element_start"], "index*") | {"tables": "small*"}
@@ -101,7 +101,7 @@ class _Emitter:
     """Loops over elements, channels and blocks of atoms; what belongs to a block is in memory that stays in cache."""
 
     def __init__(self, program: ProductBasisProgram, name: str) -> None:
-        self.program, self.dual = program, program.dual
+        self.program, self.along = program, program.along
         self.polynomials, self.trie = program.polynomials, program.trie
         self.kernel = kernel = Kernel(name, program.real, program.width, program.arguments)
         _, self.tables, couplings = program.tables()
@@ -227,7 +227,7 @@ class _Emitter:
         components = self.polynomials.components
         for factor in range(self.polynomials.num_factors):
             self.gather(f"x{factor}", self.x, components, atoms, channel, factor * components)
-            if self.dual:
+            if self.along:
                 self.gather(f"x_dot{factor}", self.x_dot, components, atoms, channel, factor * components)
 
     def make_products(self) -> None:
@@ -241,13 +241,13 @@ class _Emitter:
                 )
                 P, P_dot = self.product(parent, variable)
                 self.store(self.P, cell, P)
-                if self.dual:
+                if self.along:
                     self.store(self.P_dot, cell, P_dot)
 
     def product(self, parent: Value, variable: Value) -> tuple[Lanes, Lanes]:
         """P of a node and its derivative."""
         P, x = self.load(self.P, parent), self.load(self.x, variable)
-        if not self.dual:
+        if not self.along:
             return self.fma(P, x, None), []
         slope = self.fma(P, self.load(self.x_dot, variable), None)
         return self.fma(P, x, None), self.fma(self.load(self.P_dot, parent), x, slope)
@@ -260,7 +260,7 @@ class _Value(_Emitter):
         atoms = self.atoms(start, last)
         self.gather_variables(atoms, channel)
         self.clear(self.U, self.trie.num_cells)
-        if self.dual:
+        if self.along:
             self.clear(self.U_dot, self.trie.num_cells)
         for group in self.trie.groups:
             with self.kernel.loop(group.first, group.last) as node:
@@ -271,9 +271,9 @@ class _Value(_Emitter):
                 cell, parent, variable = (
                     self.entry(f"{name}{depth}", node) for name in ("cells", "parents", "variables")
                 )
-                slope = self.load(self.U_dot, cell) if self.dual else None
+                slope = self.load(self.U_dot, cell) if self.along else None
                 self.pass_on(parent, variable, self.load(self.U, cell), slope)
-        self.scatter(self.U_dot if self.dual else self.U, "B", self.polynomials.outputs, atoms, channel)
+        self.scatter(self.U_dot if self.along else self.U, "B", self.polynomials.outputs, atoms, channel)
 
     def leaves(self, group: Group, node: Value) -> tuple[Lanes, Lanes | None]:
         """U of a node above the leaves, and its derivative."""
@@ -284,7 +284,7 @@ class _Value(_Emitter):
             leaf = kernel.linear(first, number)
             variable, coefficient = self.entry("leaf_variables", leaf), [self.coefficient(leaf)] * LANES
             value = self.fma(self.load(self.x, variable), coefficient, value)
-            if self.dual:
+            if self.along:
                 slope = self.fma(self.load(self.x_dot, variable), coefficient, slope)
         assert value is not None
         return value, slope
@@ -311,7 +311,7 @@ class _Gradient(_Emitter):
         self.gather("G", self.G, self.polynomials.outputs, atoms, channel)
         self.clear(self.dx, self.polynomials.num_variables + 1)
         self.clear(self.U, self.trie.num_cells)
-        if self.dual:
+        if self.along:
             self.clear(self.U_dot, self.trie.num_cells)
         self.make_products()
         for group in self.trie.groups:
@@ -328,7 +328,7 @@ class _Gradient(_Emitter):
         """Nodes further above, the deepest first."""
         with self.kernel.loop(0, len(level.cells)) as node:
             cell, parent, variable = (self.entry(f"{name}{depth}", node) for name in ("cells", "parents", "variables"))
-            slope = self.load(self.U_dot, cell) if self.dual else None
+            slope = self.load(self.U_dot, cell) if self.along else None
             self.pass_on(parent, variable, self.load(self.U, cell), slope)
 
     def leaves(self, group: Group, node: Value, P: Lanes, P_dot: Lanes) -> tuple[Lanes, Lanes | None]:
@@ -342,9 +342,9 @@ class _Gradient(_Emitter):
             upstream = self.load(self.G, self.entry("leaf_outputs", leaf))
             weight = self.fma(upstream, [self.coefficient(leaf)] * LANES, None)
             value = self.fma(self.load(self.x, variable), weight, value)
-            if self.dual:
+            if self.along:
                 slope = self.fma(self.load(self.x_dot, variable), weight, slope)
-            self.add_product(self.dx, variable, (P_dot if self.dual else P, weight))
+            self.add_product(self.dx, variable, (P_dot if self.along else P, weight))
         assert value is not None
         return value, slope
 
@@ -405,8 +405,8 @@ class _Weights(_Emitter):
             leaf = kernel.linear(first, number)
             variable = self.entry("leaf_variables", leaf)
             upstream = self.load(self.G, self.entry("leaf_outputs", leaf))
-            monomial = self.fma(P_dot if self.dual else P, self.load(self.x, variable), None)
-            if self.dual:
+            monomial = self.fma(P_dot if self.along else P, self.load(self.x, variable), None)
+            if self.along:
                 monomial = self.fma(P, self.load(self.x_dot, variable), monomial)
             total = self.coefficient(leaf)
             for left, right in zip(upstream, monomial, strict=True):

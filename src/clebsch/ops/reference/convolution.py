@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clebsch.errors import ClebschError
 from clebsch.o3 import Irreps, clebsch_gordan
 from clebsch.ops.descriptors import ConvolutionDescriptor
+from clebsch.ops.edges import Edges
 from clebsch.ops.radial_table import RadialTable
 
 
@@ -50,41 +51,33 @@ class Convolution(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "components atoms channels"] | None,
+        features: Float[Tensor, "components sources channels"] | None,
         harmonics: Float[Tensor, "edges harmonics"],
-        weights: Float[Tensor, "edges paths channels"] | RadialTable,
-        centers: Int64[Tensor, " edges"],
-        neighbors: Int64[Tensor, " edges"],
-        num_atoms: int,
+        radial: Float[Tensor, "edges paths channels"] | RadialTable,
+        edges: Edges,
     ) -> tuple[Tensor, ...]:
         """Couple, weight and pool.
 
         Args:
-            features: h of every atom; None for h = 1.
+            features: h of every source; None for h = 1.
             harmonics: Y of every edge, (l_max + 1)^2 components.
-            weights: R of every edge, path and channel, or the table of a spline.
-            centers: atom that receives.
-            neighbors: atom that sends.
-            num_atoms: atoms of the result.
+            radial: R of every edge, path and channel, or the table of a spline.
+            edges: who receives from whom.
 
-        Returns: one [2l + 1, atoms, multiplicity * channels] per output irrep.
+        Returns: one [2l + 1, targets, multiplicity * channels] per output irrep.
 
         Raises:
             ClebschError: features are None, but the descriptor couples other irreps than "0e".
         """
-        if isinstance(weights, RadialTable):
-            weights = weights.dense()
-        coupled = self._couple(features, harmonics, neighbors)  # [edges, rows, channels or 1]
+        weights = radial.dense() if isinstance(radial, RadialTable) else radial
+        coupled = self._couple(features, harmonics, edges.neighbors)  # [edges, rows, channels or 1]
         message = coupled.index_select(1, self.row_order) * weights.index_select(1, self.row_path)
-        pooled = message.new_zeros(num_atoms, *message.shape[1:]).index_add(0, centers, message)
+        pooled = message.new_zeros(edges.num_targets, *message.shape[1:]).index_add(0, edges.centers, message)
         return self._by_irrep(pooled)
 
     def _couple(self, features: Tensor | None, harmonics: Tensor, neighbors: Tensor) -> Tensor:
         if features is None and not self.without_features:
-            raise ClebschError(
-                f"features: expected a tensor with the irreps '{self.descriptor.features}', got None; "
-                "only a convolution of '0e' does without"
-            )
+            raise missing_features(self.descriptor)
         rows = []
         for feature, components in enumerate(self.components):
             coupling = self.get_buffer(f"coupling_{feature}")
@@ -120,3 +113,11 @@ def _coupling(descriptor: ConvolutionDescriptor, feature: int) -> np.ndarray:
             block[path.l2**2 : (path.l2 + 1) ** 2] = coupling.transpose(1, 2, 0)
             blocks.append(block)
     return np.concatenate(blocks, axis=1)
+
+
+def missing_features(descriptor: ConvolutionDescriptor) -> ClebschError:
+    """The error of a convolution that is called without the features it couples."""
+    return ClebschError(
+        f"features: expected a tensor with the irreps '{descriptor.features}', got None; "
+        "only a convolution of '0e' does without"
+    )

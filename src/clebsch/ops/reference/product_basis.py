@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clebsch.ops.descriptors import ProductBasisDescriptor, ProductBlock
+from clebsch.ops.edges import ElementGroups
 
 
 class ProductBasis(nn.Module):
@@ -37,20 +38,26 @@ class ProductBasis(nn.Module):
     def forward(
         self,
         factors: Sequence[Float[Tensor, "components atoms channels"]],
-        weights: Sequence[Float[Tensor, "elements _ channels"]],
-        species: Int64[Tensor, " atoms"],
+        weights: Float[Tensor, "elements paths channels"],
+        elements: ElementGroups,
     ) -> Float[Tensor, "output_components atoms channels"]:
         """Multiply, couple, weight and sum.
 
         Args:
             factors: one tensor where the factors are equal, else one per factor.
-            weights: one [elements, paths, channels] per block of the descriptor.
-            species: element index of every atom.
+            weights: of the paths of all blocks of the descriptor, one after another.
+            elements: the atoms by element.
 
         Returns: components of the output irreps; zeros for an irrep without couplings.
         """
+        return self.of_species(factors, weights, elements.species)
+
+    def of_species(self, factors: Sequence[Tensor], weights: Tensor, species: Tensor) -> Tensor:
+        """The same, from the element index of every atom."""
         terms: dict[int, Tensor] = {}
-        for block, basis, weight in zip(self.descriptor.blocks, self.uncontracted(factors), weights, strict=True):
+        sizes = [block.coupling.num_paths for block in self.descriptor.blocks]
+        by_block = weights.split(sizes, dim=1) if sizes else ()
+        for block, basis, weight in zip(self.descriptor.blocks, self.uncontracted(factors), by_block, strict=True):
             term = torch.einsum("pmnk,npk->mnk", basis, weight[species])
             terms[block.output] = terms[block.output] + term if block.output in terms else term
         for index, irrep in enumerate(self.descriptor.output):
