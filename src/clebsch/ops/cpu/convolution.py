@@ -56,15 +56,16 @@ def _program_for(key: str, operands: Operands) -> ConvolutionProgram:
 @lru_cache
 def _pool_kernel(program: ConvolutionProgram, dual: str) -> CompiledKernel:
     arguments = len(program.pool_arguments(bool(dual)))
-    return load_kernel(f"pool {program} {dual}", arguments, lambda name: emit_pool(program, name, dual))
+    return load_kernel(
+        f"convolution pool {dual}", program.signature, arguments, lambda name: emit_pool(program, name, dual)
+    )
 
 
 @lru_cache
 def _send_kernel(program: ConvolutionProgram, dual: str, wanted: str) -> CompiledKernel:
     arguments = len(program.send_arguments(bool(dual)))
-    return load_kernel(
-        f"send {program} {dual} {wanted}", arguments, lambda name: emit_send(program, name, dual, wanted)
-    )
+    kind = f"convolution send {dual or '-'} {wanted}"
+    return load_kernel(kind, program.signature, arguments, lambda name: emit_send(program, name, dual, wanted))
 
 
 def _letters(operands: Sequence[Tensor | None]) -> str:
