@@ -170,14 +170,12 @@ def _writable(folder: Path) -> bool:
 def _read(path: Path) -> tuple[bytes | None, str | None]:
     """The object code in a file, or what is wrong with it; neither if there is no file."""
     try:
-        if path.is_symlink():
-            return None, f"{path} is a symbolic link"
         with open(path, "rb", opener=_open_no_link) as file:
             fault = _fault(os.fstat(file.fileno()))
             content = b"" if fault else file.read()
     except FileNotFoundError:
         return None, None
-    except OSError as error:
+    except OSError as error:  # a symbolic link among them
         return None, str(error)
     if fault:
         return None, f"{path} {fault}"
