@@ -105,7 +105,9 @@ class Batch(_OfEdges):
         return self.num_atoms.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on ``device``."""
+        """Return the batch on ``device``: itself where it is there already."""
+        if self.positions.device == torch.device(device):
+            return self
         return self._map(lambda tensor: tensor.to(device))
 
     def clone(self) -> Batch:

@@ -106,7 +106,7 @@ def _value(key: str, form: str, x: list[Tensor], W: list[Tensor], *rows: Tensor 
     mixing = _mixing(key, form, atoms, rows)
     pieces, matrices = _cut_inputs(mixing, x, rows[0]), _matrices(mixing, W)
     result = x[0].new_empty(descriptor.components * atoms, descriptor.channels)
-    targets = result.split(mixing.pieces_out)
+    targets = _cut(result, mixing.pieces_out)
     for block, matrix in zip(mixing.blocks, matrices):
         target, piece = targets[block.out], pieces[block.source][block.piece]
         torch.addmm(target, piece, matrix, beta=block.again, alpha=block.scale, out=target)
@@ -123,7 +123,7 @@ def _transposed(key: str, form: str, g: Tensor, W: list[Tensor], *rows: Tensor |
     pieces, matrices = _cut_result(mixing, g, rows[2]), _matrices(mixing, W)
     results = empty_inputs(key, form, g)
     flat = [result.view(-1, result.shape[2]) for result in results]
-    targets = [result.split(sizes) for result, sizes in zip(flat, mixing.pieces_in)]
+    targets = [_cut(result, sizes) for result, sizes in zip(flat, mixing.pieces_in)]
     for block, matrix in zip(mixing.blocks, matrices):
         target, scale = targets[block.source][block.piece], block.scale
         torch.addmm(target, pieces[block.out], matrix.t(), beta=block.again_in, alpha=scale, out=target)
@@ -154,12 +154,16 @@ def _cut_inputs(mixing: RowMixing, x: Sequence[Tensor], rows: Tensor | None) -> 
     flat = [part.reshape(-1, part.shape[2]) for part in x]
     if rows is not None:
         flat = [part.index_select(0, rows) for part in flat]
-    return [part.split(sizes) for part, sizes in zip(flat, mixing.pieces_in)]
+    return [_cut(part, sizes) for part, sizes in zip(flat, mixing.pieces_in)]
 
 
 def _cut_result(mixing: RowMixing, g: Tensor, rows: Tensor | None) -> Sequence[Tensor]:
     flat = g.reshape(-1, g.shape[2])
-    return (flat if rows is None else flat.index_select(0, rows)).split(mixing.pieces_out)
+    return _cut(flat if rows is None else flat.index_select(0, rows), mixing.pieces_out)
+
+
+def _cut(rows: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    return (rows,) if len(sizes) == 1 else torch.split_with_sizes(rows, sizes)
 
 
 def _matrices(mixing: RowMixing, weights: Sequence[Tensor]) -> list[Tensor]:
