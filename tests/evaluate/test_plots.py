@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from clebsch.evaluate import Comparison, plot_learning_curve, plot_parity
-from clebsch.evaluate.plots import draw_energy_parity, draw_force_parity, figure
+from clebsch.evaluate.plots import draw_energy_parity, draw_force_parity
+from clebsch.plotting import figure
 
 
 def comparison(rng: np.random.Generator) -> Comparison:

@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import Configuration
 from clebsch.errors import DataError
 from clebsch.models import Potential, find_device
 from clebsch.models.serialization import load_potential
@@ -64,9 +64,7 @@ class Calculator(AseCalculator):
             raise PropertyNotImplementedError(
                 f"Stress needs a cell that is periodic in three directions, got pbc = {atoms.pbc.tolist()}."
             )
-        configuration = Configuration.from_atoms(atoms, origin="ASE atoms")
-        graph = build_graph(configuration, self.potential.elements, self.potential.r_max)
-        batch = collate([graph]).to(self.potential.device)
+        batch = self.potential.batch([Configuration.from_atoms(atoms, origin="ASE atoms")])
         if self._species is not None and torch.equal(batch.species, self._species):
             batch.species = self._species  # one tensor for all steps: what depends on the elements alone is found once
         self._species = batch.species

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clebsch.evaluate.accuracy import METRICS, Accuracy, Comparison, accuracy, compare, evaluate
+from clebsch.evaluate.accuracy import METRICS, Accuracy, Comparison, accuracy, compare
 from clebsch.evaluate.description import Description, LayerDescription, describe
 from clebsch.evaluate.features import feature_sizes
-from clebsch.evaluate.files import evaluate_files
+from clebsch.evaluate.files import evaluate
 from clebsch.evaluate.plots import plot_learning_curve, plot_parity
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "compare",
     "describe",
     "evaluate",
-    "evaluate_files",
     "feature_sizes",
     "plot_learning_curve",
     "plot_parity",

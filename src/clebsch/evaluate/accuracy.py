@@ -58,22 +58,12 @@ class Accuracy:
         return asdict(self)
 
 
-def evaluate(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = 16) -> Accuracy:
-    """Return the errors of ``potential`` on labelled ``frames``.
-
-    Args:
-        potential: the potential, which is not changed.
-        frames: configurations, or graphs built with the potential's elements and r_max.
-        batch_size: configurations per call of the potential.
+def compare(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = 16) -> Comparison:
+    """Predict labelled ``frames`` in batches of ``batch_size`` and set the predictions beside the labels.
 
     Raises:
         DataError: no frames, an element the potential does not know, or a prediction that is not finite.
     """
-    return accuracy(compare(potential, frames, batch_size=batch_size))
-
-
-def compare(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = 16) -> Comparison:
-    """Predict ``frames`` in batches and set the predictions beside the labels; arguments as in `evaluate`."""
     if not frames:
         raise DataError("There is nothing to evaluate: expected at least one configuration, got none.")
     parts = []

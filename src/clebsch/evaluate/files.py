@@ -1,4 +1,4 @@
-"""Accuracy on labelled files, which may carry energies only."""
+"""Errors on labelled configurations, from files too, which may carry energies only."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ from pathlib import Path
 
 from ase import Atoms
 
-from clebsch.data import LabelKeys, read_configurations
+from clebsch.data import Configuration, Graph, LabelKeys, read_configurations
 from clebsch.data.labels import has_key
-from clebsch.data.reading import read_frames
-from clebsch.evaluate.accuracy import Accuracy, evaluate
+from clebsch.data.reading import DEFAULT_KEYS, read_frames
+from clebsch.evaluate.accuracy import Accuracy, accuracy, compare
 from clebsch.models import Potential
 
 
-def evaluate_files(
-    potential: Potential, paths: Sequence[str | Path], keys: LabelKeys, *, batch_size: int = 16
-) -> dict[str, Accuracy]:
-    """Return the accuracy of ``potential`` on every file; a kind of label that a file does not carry is left out.
+def evaluate(
+    potential: Potential,
+    data: str | Path | Sequence[Configuration | Graph],
+    keys: LabelKeys = DEFAULT_KEYS,
+    *,
+    batch_size: int = 16,
+) -> Accuracy:
+    """Return the errors of ``potential`` on labelled configurations.
+
+    Args:
+        potential: the potential.
+        data: a file, or configurations or graphs; a label may be missing, and is then not compared.
+        keys: names of the labels in a file.
+        batch_size: configurations per call of the potential.
 
     Raises:
-        DataError: a file cannot be read, has none of the labels, seems to have one under another name, has one in some
-            frames only, or holds an element that the potential does not know.
+        DataError: a file cannot be read, has none of the labels, seems to have one under another name, or has one in
+            some frames only; there are no configurations, one holds an element that the potential does not know, or a
+            prediction is not finite.
     """
-    accuracies = {}
-    for path in paths:
-        frames = read_configurations(path, _carried(path, keys))
-        accuracies[str(path)] = evaluate(potential, frames, batch_size=batch_size)
-    return accuracies
+    if isinstance(data, (str, Path)):
+        data = read_configurations(data, _carried(data, keys))
+    return accuracy(compare(potential, data, batch_size=batch_size))
 
 
 def _carried(path: str | Path, keys: LabelKeys) -> LabelKeys:

@@ -8,21 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from clebsch.evaluate.accuracy import MILLI, Comparison
-
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-
-
-def figure(columns: int, width: float = 4.2, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``columns`` axes side by side, each ``width`` × ``height`` inches, outside pyplot's state."""
-    drawn = Figure(figsize=(width * columns, height), layout="constrained")
-    FigureCanvasAgg(drawn)
-    axes = drawn.subplots(1, columns, squeeze=False)[0]
-    return drawn, list(axes)
+from clebsch.plotting import PALETTE, colours, figure, legend, save_figure
 
 
 def plot_learning_curve(history: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
@@ -30,7 +18,7 @@ def plot_learning_curve(history: Sequence[Mapping[str, Any]], path: str | Path) 
     drawn, axes = figure(2)
     draw_learning_curve(axes[0], history, "valid_energy_rmse_meV_per_atom", "energy RMSE (meV/atom)")
     draw_learning_curve(axes[1], history, "valid_forces_rmse_meV_per_angstrom", "force RMSE (meV/Å)")
-    return _save(drawn, path)
+    return save_figure(drawn, path)
 
 
 def plot_parity(comparisons: Mapping[str, Comparison], path: str | Path) -> Path:
@@ -38,7 +26,7 @@ def plot_parity(comparisons: Mapping[str, Comparison], path: str | Path) -> Path
     drawn, axes = figure(2)
     draw_energy_parity(axes[0], comparisons)
     draw_force_parity(axes[1], comparisons)
-    return _save(drawn, path)
+    return save_figure(drawn, path)
 
 
 def draw_learning_curve(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, label: str) -> None:
@@ -75,18 +63,12 @@ def draw_force_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None
 
 def _layers(comparisons: Mapping[str, Comparison]) -> list[tuple[str, float, tuple[str, Comparison]]]:
     """Colour and drawing order of every set; the first lie on top, since the later ones are wider."""
-    return [(PALETTE[i % len(PALETTE)], 2 - 0.01 * i, item) for i, item in enumerate(comparisons.items())]
+    layers = (2 - 0.01 * place for place in range(len(comparisons)))
+    return list(zip(colours(len(comparisons)), layers, comparisons.items(), strict=True))
 
 
 def _finish_parity(axes: Axes, quantity: str) -> None:
     axes.axline((0, 0), slope=1, color="grey", linewidth=0.8, zorder=0)
     axes.set_xlabel(f"labelled {quantity}")
     axes.set_ylabel(f"predicted {quantity}")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
-
-
-def _save(drawn: Figure, path: str | Path) -> Path:
-    path = Path(path)
-    drawn.savefig(path, dpi=200)
-    return path
+    legend(axes)

@@ -136,8 +136,3 @@ def _row_order(irreps: Sequence[tuple[int, int]], order: Tensor, bounds: Sequenc
 
 def _places(irreps: Irreps) -> tuple[tuple[int, int], ...]:
     return tuple((part.start, part.stop - part.start) for part in irreps.slices())
-
-
-def split_irreps(features: Float[Tensor, "components atoms channels"], irreps: Irreps) -> list[Tensor]:
-    """One [2l + 1, atoms, channels] per irrep."""
-    return [features[components] for components in irreps.slices()]

@@ -97,12 +97,6 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def as_json(rows: Sequence[Row], groups: Sequence[Group]) -> str:
-    """All rows and groups."""
-    content: Mapping[str, Any] = {"cells": [vars(row) for row in rows], "groups": [vars(group) for group in groups]}
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
 def as_markdown(groups: Sequence[Group]) -> str:
     """One line per group: error of energy (meV) / forces (meV/Å) on every set, ± over seeds where there are several.
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 
 from clebsch.config import StrictConfig
-from clebsch.data import Batch, build_graph, collate
+from clebsch.data import Batch
 from clebsch.deploy.ase import Calculator
 from clebsch.evaluate import describe
 from clebsch.models import Potential
@@ -109,8 +109,7 @@ def run_bench(
         configurations = build_system(config.system, config.num_atoms, count)
         symbols = sorted({symbol for configuration in configurations for symbol in configuration.symbols})
         potential = make_potential(symbols)
-        graphs = [build_graph(configuration, potential.elements, potential.r_max) for configuration in configurations]
-        batch = collate(graphs)
+        batch = potential.batch(configurations)
         rate = _matrix_rate(potential.dtype)
         before = _peak_bytes()
         call = training_step(potential, batch) if config.task == "train" else lambda: potential(batch)

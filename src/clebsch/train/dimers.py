@@ -13,7 +13,7 @@ from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
 from torch import Tensor
 
-from clebsch.data import Configuration, Graph, build_graphs, collate, shortest_distances
+from clebsch.data import Configuration, Graph, shortest_distances
 from clebsch.errors import ConfigError
 from clebsch.models.potential import Potential
 
@@ -84,8 +84,7 @@ class DimerPrior:
 def radial_forces(potential: Potential, demands: Sequence[Demand]) -> Float[Tensor, " dimers"]:
     """Return f, eV/Å, of the dimers of ``demands``, one after another; differentiable."""
     frames = [dimer(demand.pair, r) for demand in demands for r in demand.distances]
-    batch = collate(build_graphs(frames, potential.elements, potential.r_max)).to(potential.device)
-    forces = potential(batch, create_graph=True).forces
+    forces = potential(potential.batch(frames), create_graph=True).forces
     assert forces is not None
     return forces[1::2, 2]
 

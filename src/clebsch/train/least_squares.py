@@ -19,6 +19,7 @@ from clebsch.models.layer import Layer
 from clebsch.models.potential import Potential, edge_vectors
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.ops.reference import ProductBasis
+from clebsch.progress import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,8 +99,7 @@ def fit_least_squares(
         coefficients = _solve(scaled, target / norms, ridge) / norms
         loss = float((valid_rows[0] @ coefficients - valid_rows[1]).square().sum())
         history.append({"ridge": ridge, "valid_loss": loss})
-        if console is not None:
-            console.print(f"ridge {ridge:.0e}: validation loss {loss:.6g}")
+        say(console, f"ridge {ridge:.0e}: validation loss {loss:.6g}")
         if math.isfinite(loss) and (best is None or loss < best[1]):
             best = (ridge, loss, coefficients)
     if best is None:

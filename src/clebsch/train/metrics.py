@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from clebsch.files import write_file
+from clebsch.progress import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,9 +28,7 @@ class MetricsFile:
     def __init__(self, path: str | Path, epochs: int = 0) -> None:
         self.path = Path(path)
         self.history = [record for record in read_metrics(self.path) if record["epoch"] <= epochs]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text("".join(_line(record) for record in self.history))
-        os.replace(temporary, self.path)
+        write_file(self.path, "".join(_line(record) for record in self.history))
 
     def append(self, record: Record) -> None:
         """Add ``record`` to the history and the file."""
@@ -80,17 +80,9 @@ class EpochTable:
         self._printed_at = now
         if not self._columns:
             self._columns = [column for column in self._COLUMNS if column[1] in record]
-            self._print(" ".join(f"{title:>11}" for title, _, _ in self._columns))
+            say(self.console, " ".join(f"{title:>11}" for title, _, _ in self._columns))
         cells = [pattern.format(record[key]) for _, key, pattern in self._columns]
-        self._print(" ".join(f"{cell:>11}" for cell in cells) + (" *" if best else ""))
-
-    def note(self, text: str) -> None:
-        """Print one line of text."""
-        self._print(text)
-
-    def _print(self, text: str) -> None:
-        if self.console is not None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, " ".join(f"{cell:>11}" for cell in cells) + (" *" if best else ""))
 
 
 def _line(record: Mapping[str, Any]) -> str:

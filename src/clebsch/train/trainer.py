@@ -14,6 +14,7 @@ import torch
 from clebsch.data import Batch, BatchSampler, Graph, collate
 from clebsch.errors import CheckpointError, ClebschError, ConfigError, DataError
 from clebsch.models.potential import Potential
+from clebsch.progress import say
 from clebsch.train.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from clebsch.train.config import TrainConfig
 from clebsch.train.dimers import EVERY, DimerPrior
@@ -109,7 +110,7 @@ def fit(
     copy_parameters(state.best or state.ema.average, potential)
     progress = state.progress
     best = f"best epoch {progress.best_epoch}, {config.best_by} {progress.best_validation}"
-    table.note(f"Stopped by {stopped_by} after epoch {progress.epoch}; {best}.")
+    say(console, f"Stopped by {stopped_by} after epoch {progress.epoch}; {best}.")
     return FitResult(progress.best_epoch, progress.best_validation, metrics.history, stopped_by, progress.seconds)
 
 
