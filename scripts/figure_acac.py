@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clebsch.benchmark.published import published_rmse
 from clebsch.plotting import PALETTE, figure, legend, save_figure
-from clebsch.train import read_metrics
+from clebsch.training import read_metrics
 
 NAMES = {"acac_small": "clebsch, S", "acac": "clebsch, M"}
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clebsch.data import read_configurations as read
     from clebsch.deploy.ase import Calculator
     from clebsch.deploy.predict import predict
-    from clebsch.evaluate import evaluate
+    from clebsch.evaluation import evaluate
     from clebsch.models import (
         MultiACE,
         MultiACEConfig,
@@ -56,7 +56,7 @@ _HOME = {
     "RunResult": "clebsch.run",
     "botnet": "clebsch.models",
     "clebsch": "clebsch.models",
-    "evaluate": "clebsch.evaluate",
+    "evaluate": "clebsch.evaluation",
     "linear_ace": "clebsch.models",
     "load": "clebsch.pretrained",
     "mace": "clebsch.models",

@@ -14,8 +14,8 @@ from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_confi
 from clebsch.data import LabelKeys
 from clebsch.errors import ConfigError, did_you_mean
 from clebsch.models import MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
-from clebsch.train import TrainConfig
-from clebsch.train.least_squares import LeastSquaresConfig
+from clebsch.training import TrainConfig
+from clebsch.training.least_squares import LeastSquaresConfig
 
 PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
     "clebsch": clebsch,

@@ -14,7 +14,7 @@ import clebsch
 from clebsch.benchmark import dimer_curves, judge_dimer
 from clebsch.benchmark.scans import find_minima
 from clebsch.errors import CheckpointError, ConfigError
-from clebsch.evaluate import evaluate
+from clebsch.evaluation import evaluate
 from clebsch.pretrained import load, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from clebsch.benchmark.scans import MILLI, PROMINENCE, find_minima
 from clebsch.models import Potential
-from clebsch.train.dimers import dimer
+from clebsch.training.dimers import dimer
 
 SHORTEST, POINTS = 0.5, 181  # Å, and the number of distances up to the cutoff
 

@@ -85,7 +85,7 @@ def evaluate(  # noqa: PLR0913
     """Print the errors of a potential on labelled files."""
     from clebsch.cli.show import show_accuracies
     from clebsch.data import LabelKeys
-    from clebsch.evaluate import evaluate as errors_on
+    from clebsch.evaluation import evaluate as errors_on
     from clebsch.models.serialization import load_potential
 
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)

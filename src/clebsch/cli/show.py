@@ -15,7 +15,7 @@ from rich.text import Text
 from clebsch.progress import say
 
 if TYPE_CHECKING:
-    from clebsch.evaluate import Accuracy, Description
+    from clebsch.evaluation import Accuracy, Description
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from clebsch.benchmark.dynamics import EnergyTrace
 from clebsch.demo.recipes import LINEAR, PACE
-from clebsch.evaluate import Accuracy, Comparison, accuracy
+from clebsch.evaluation import Accuracy, Comparison, accuracy
 from clebsch.plotting import PALETTE, figure, legend, save_figure
 
 COLOURS = {LINEAR: PALETTE[4], PACE: PALETTE[0]}

@@ -17,7 +17,7 @@ from clebsch.data import read_configurations
 from clebsch.demo.figure import plot_demo
 from clebsch.demo.recipes import LINEAR, PACE, TEST_FILES, TRAIN_FILE, make_recipes
 from clebsch.demo.sampling import Trajectory, sample_all
-from clebsch.evaluate import Accuracy, compare, evaluate
+from clebsch.evaluation import Accuracy, compare, evaluate
 from clebsch.progress import say
 from clebsch.recipe import RunConfig, parse_recipe
 from clebsch.run import CONFIG_NAME, RunResult, read_sets, run

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from clebsch.evaluate import Comparison
-from clebsch.evaluate.accuracy import MILLI
+from clebsch.evaluation import Comparison
+from clebsch.evaluation.accuracy import MILLI
 from clebsch.plotting import PALETTE, colours
 from clebsch.sweep.study import name_of
 from clebsch.sweep.table import axis_effects

@@ -8,7 +8,7 @@ from pathlib import Path
 from ase.data import atomic_numbers, covalent_radii
 
 from clebsch.data import Statistics
-from clebsch.evaluate import Description, describe
+from clebsch.evaluation import Description, describe
 from clebsch.models import Potential, PotentialConfig
 from clebsch.models.serialization import read_potential_header
 from clebsch.recipe import load_recipe

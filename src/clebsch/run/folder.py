@@ -10,8 +10,8 @@ from clebsch.files import write_file
 from clebsch.models import PotentialConfig
 from clebsch.models.serialization import read_potential_header
 from clebsch.recipe import RunConfig, parse_recipe
-from clebsch.train.checkpoint import list_differences
-from clebsch.train.trainer import CHECKPOINT_NAME
+from clebsch.training.checkpoint import list_differences
+from clebsch.training.trainer import CHECKPOINT_NAME
 
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
 

@@ -11,7 +11,7 @@ import torch
 
 from clebsch.data import Statistics, build_graphs, compute_statistics, find_elements
 from clebsch.errors import DataError
-from clebsch.evaluate import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
+from clebsch.evaluation import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
 from clebsch.files import write_json
 from clebsch.models import Potential, PotentialConfig, find_device
 from clebsch.models.serialization import save_potential
@@ -21,8 +21,8 @@ from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
 from clebsch.run.sets import build_training_graphs, read_sets, reference_energies
-from clebsch.train import FitResult, fit
-from clebsch.train.least_squares import LeastSquaresResult, fit_least_squares
+from clebsch.training import FitResult, fit
+from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
 
 if TYPE_CHECKING:

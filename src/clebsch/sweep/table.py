@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from clebsch.evaluate import METRICS
+from clebsch.evaluation import METRICS
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, describe_file
 from clebsch.sweep.study import BASE, Cell, name_of
 

@@ -19,13 +19,13 @@ from pydantic import Field
 from clebsch.config import StrictConfig
 from clebsch.data import Batch
 from clebsch.deploy.ase import Calculator
-from clebsch.evaluate import describe
+from clebsch.evaluation import describe
 from clebsch.models import Potential
 from clebsch.timing.systems import build_system
-from clebsch.train import TrainConfig
-from clebsch.train.ema import ExponentialMovingAverage
-from clebsch.train.loss import loss
-from clebsch.train.optimizers import build_optimizer
+from clebsch.training import TrainConfig
+from clebsch.training.ema import ExponentialMovingAverage
+from clebsch.training.loss import loss
+from clebsch.training.optimizers import build_optimizer
 from clebsch.version import __version__
 
 # Operations per forward pass: a derivative costs about twice what it is taken of, in training once more.
