@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from clebsch.data import collate
-from clebsch.evaluate import feature_sizes
+from clebsch.evaluation import feature_sizes
 from clebsch.run import build_potential, read_training_graphs
 from clebsch.sweep.study import load_study, name_of
 

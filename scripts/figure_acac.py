@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 
 from clebsch.benchmark.published import published_rmse
-from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.plotting import PALETTE, figure, legend, save_figure
+from clebsch.training import read_metrics
 
 NAMES = {"acac_small": "clebsch, S", "acac": "clebsch, M"}
 
@@ -25,8 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     drawn, (axes,) = figure(1, width=6.0, height=3.6)
     for colour, (folder, label) in zip(PALETTE, NAMES.items(), strict=False):
-        lines = (arguments.runs / folder / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = read_metrics(arguments.runs / folder / "metrics.jsonl")
         minutes = [row["seconds"] / 60 for row in rows]
         axes.plot(minutes, [row["valid_forces_rmse_meV_per_angstrom"] for row in rows], color=colour, label=label)
     linear = json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text())
@@ -37,8 +37,8 @@ def main() -> None:
     axes.set(yscale="log", xlabel="training time (minutes, one CPU core)", ylabel="force RMSE, validation (meV/Å)")
     ticks = [2, 5, 10, 20, 50, 100, 200]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
-    axes.legend(frameon=False)
-    drawn.savefig(arguments.output, dpi=160)
+    legend(axes, fontsize="medium")
+    save_figure(drawn, arguments.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from clebsch.files import write_json
 from clebsch.models.serialization import load_potential, save_potential
 from clebsch.pretrained import FOLDER
 from clebsch.recipe import load_recipe
@@ -49,7 +50,7 @@ def main() -> None:
     index = json.loads(index_path.read_text()) if index_path.is_file() else {}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     index[arguments.name] = {"file": path.name, "sha256": digest, **about}
-    index_path.write_text(json.dumps(index, indent=2) + "\n")
+    write_json(index_path, index)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from clebsch.evaluate import compare
-from clebsch.evaluate.accuracy import Comparison, accuracy
+from clebsch.evaluation import compare
+from clebsch.evaluation.accuracy import Comparison, accuracy
 from clebsch.models.readout import Readout
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import load_recipe
 from clebsch.run import POTENTIAL_NAME, read_sets
-from clebsch.train import TrainConfig
+from clebsch.training import TrainConfig
 
 RIDGES = [10.0**exponent for exponent in range(-12, 2)]
 

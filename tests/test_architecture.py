@@ -15,12 +15,20 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "clebsch"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-# A part may import itself and the parts of lower rank; parts of one rank do not know each other.
-RANKS = {
-    "version": 0, "errors": 0, "config": 1, "memory": 1, "o3": 2, "ops": 3, "data": 4, "basis": 4, "models": 5,
-    "train": 6, "testing": 6, "pretrained": 6, "evaluate": 7, "deploy": 7, "interop": 7, "recipe": 8,
-    "benchmark": 8, "run": 9, "timing": 9, "demo": 10, "sweep": 10, "report": 11, "cli": 12, "__main__": 13,
-}  # fmt: skip
+
+def read_ranks(text: str) -> dict[str, int]:
+    """Rank of every part in an order such as "cli → run, sweep → config", in which the last have the lowest, 0."""
+    layers = [[part.strip() for part in layer.split(",")] for layer in text.split("→")]
+    parts = [part for layer in layers for part in layer]
+    assert all(part.isidentifier() for part in parts) and len(parts) == len(set(parts)), f"not an order: {text}"
+    return {part: rank for rank, layer in enumerate(reversed(layers)) for part in layer}
+
+
+# A part may import itself and the parts of lower rank; parts of one rank do not know each other. The order is the code
+# block with arrows in CONTRIBUTING.md.
+BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+(ORDER,) = (block for block in BLOCKS if "→" in block)
+RANKS = read_ranks(ORDER)
 # The front door and the command line import on first use, so that `import clebsch` and `clebsch --help` stay light.
 LAZY = {"__init__.py", "cli"}
 THIRD_PARTY = {
@@ -85,6 +93,19 @@ def parse(path: Path) -> ast.Module:
 
 def test_there_are_modules():
     assert len(MODULES) > 20
+
+
+def test_the_order_names_every_part_once():
+    assert set(RANKS) == {part_of(path) for path in MODULES} - {"__init__"}
+    assert read_ranks("a, b\n→ c → d,\ne") == {"a": 2, "b": 2, "c": 1, "d": 0, "e": 0}
+    for broken in ("a → b, a", "a → → b", "a b → c"):
+        with pytest.raises(AssertionError, match="not an order"):
+            read_ranks(broken)
+
+
+def test_the_rooms_that_are_described_are_there():
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(set(RANKS) - {"__main__"})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

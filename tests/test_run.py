@@ -17,7 +17,7 @@ from rich.console import Console
 from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
 from clebsch.errors import ClebschError, ConfigError, DataError
-from clebsch.evaluate import evaluate
+from clebsch.evaluation import evaluate
 from clebsch.models import MultiACEConfig, mace
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import PRESETS, FullModel, PresetModel, RunConfig, load_recipe, parse_recipe

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from side_by_side import training_step
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import Configuration
 from clebsch.models import Potential, PotentialConfig, botnet, mace, nequip, pace
 from clebsch.version import __version__
 
@@ -19,8 +19,8 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
     potential = Potential(
         PotentialConfig(model=config), e0=dict.fromkeys(elements, 0.0), dtype=getattr(torch, arguments.dtype)
     )
-    graphs = [build_graph(Configuration.from_atoms(frame), elements, config.r_max) for frame in frames]
-    batch, single = collate(graphs), collate(graphs[:1])
+    configurations = [Configuration.from_atoms(frame) for frame in frames]
+    batch, single = potential.batch(configurations), potential.batch(configurations[:1])
 
     def energy_forces() -> tuple[Any, Any]:
         prediction = potential(batch, create_graph=True)

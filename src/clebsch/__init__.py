@@ -1,5 +1,13 @@
 """Equivariant interatomic potentials of the Multi-ACE family.
 
+    import clebsch
+
+    result = clebsch.train("recipe.yaml", ["train.max_epochs=100"])
+    potential = clebsch.load("runs/a/potential.safetensors")
+    print(clebsch.evaluate(potential, "test.xyz"))
+    atoms.calc = clebsch.Calculator(potential)
+    results = clebsch.predict(potential, frames)
+
 The names below are loaded on first use, so that importing the package costs nothing: PyTorch comes with the first
 model, ASE with the first file.
 """
@@ -12,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 from clebsch.version import __version__
 
 if TYPE_CHECKING:
-    from clebsch.data import Configuration, LabelKeys, read_configurations
+    from clebsch.data import Configuration, LabelKeys
+    from clebsch.data import read_configurations as read
     from clebsch.deploy.ase import Calculator
+    from clebsch.deploy.predict import predict
+    from clebsch.evaluation import evaluate
     from clebsch.models import (
         MultiACE,
         MultiACEConfig,
@@ -26,27 +37,35 @@ if TYPE_CHECKING:
         nequip,
         pace,
     )
-    from clebsch.models.serialization import load_potential, save_potential
-    from clebsch.pretrained import load_pretrained
+    from clebsch.models.serialization import save_potential as save
+    from clebsch.pretrained import load
+    from clebsch.recipe import RunConfig
+    from clebsch.run import RunResult
+    from clebsch.run import run as train
 
+# Where a name is: a module, and the name there if it is another one.
 _HOME = {
     "Calculator": "clebsch.deploy.ase",
     "Configuration": "clebsch.data",
     "LabelKeys": "clebsch.data",
-    "read_configurations": "clebsch.data",
     "MultiACE": "clebsch.models",
     "MultiACEConfig": "clebsch.models",
     "Potential": "clebsch.models",
     "PotentialConfig": "clebsch.models",
+    "RunConfig": "clebsch.recipe",
+    "RunResult": "clebsch.run",
     "botnet": "clebsch.models",
     "clebsch": "clebsch.models",
+    "evaluate": "clebsch.evaluation",
     "linear_ace": "clebsch.models",
-    "load_potential": "clebsch.models.serialization",
-    "load_pretrained": "clebsch.pretrained",
+    "load": "clebsch.pretrained",
     "mace": "clebsch.models",
     "nequip": "clebsch.models",
     "pace": "clebsch.models",
-    "save_potential": "clebsch.models.serialization",
+    "predict": "clebsch.deploy.predict",
+    "read": "clebsch.data:read_configurations",
+    "save": "clebsch.models.serialization:save_potential",
+    "train": "clebsch.run:run",
 }
 
 __all__ = [
@@ -57,24 +76,29 @@ __all__ = [
     "MultiACEConfig",
     "Potential",
     "PotentialConfig",
+    "RunConfig",
+    "RunResult",
     "__version__",
     "botnet",
     "clebsch",
+    "evaluate",
     "linear_ace",
-    "load_potential",
-    "load_pretrained",
+    "load",
     "mace",
     "nequip",
     "pace",
-    "read_configurations",
-    "save_potential",
+    "predict",
+    "read",
+    "save",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'clebsch' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, _, other = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), other or name)
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,10 @@ class CheckpointError(ClebschError):
     """A checkpoint or saved potential does not fit what it is loaded into."""
 
 
+class OutputError(ClebschError):
+    """A file cannot be written."""
+
+
 class BackendError(ClebschError):
     """A kernel backend was asked for that is not available."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
@@ -14,8 +14,8 @@ from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_confi
 from clebsch.data import LabelKeys
 from clebsch.errors import ConfigError, did_you_mean
 from clebsch.models import MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
-from clebsch.train import TrainConfig
-from clebsch.train.least_squares import LeastSquaresConfig
+from clebsch.training import TrainConfig
+from clebsch.training.least_squares import LeastSquaresConfig
 
 PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
     "clebsch": clebsch,
@@ -225,9 +225,13 @@ class RunConfig(StrictConfig):
         return {**self.model_dump(mode="json", exclude={"output", "train"}), "train": self.train.course()}
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a recipe from YAML and apply ``dotted.key=value`` overrides; raises ConfigError that names the key."""
-    return parse_recipe(apply_overrides(load_yaml(path), overrides), str(path))
+def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return a recipe, its mapping or YAML file with ``dotted.key=value`` overrides; ConfigError names a wrong key."""
+    if isinstance(recipe, RunConfig):
+        return parse_recipe(apply_overrides(recipe.model_dump(mode="json"), overrides)) if overrides else recipe
+    where = "recipe" if isinstance(recipe, Mapping) else str(recipe)
+    mapping = recipe if isinstance(recipe, Mapping) else load_yaml(recipe)
+    return parse_recipe(apply_overrides(mapping, overrides), where)
 
 
 def parse_recipe(mapping: Mapping[str, Any], where: str = "recipe") -> RunConfig:

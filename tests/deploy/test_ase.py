@@ -13,7 +13,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
 
-from clebsch import Calculator, Potential, PotentialConfig, pace, save_potential
+import clebsch
+from clebsch import Calculator, Potential, PotentialConfig, pace
 from clebsch.errors import ClebschError, DataError
 
 E0 = {"H": -13.0, "C": -1030.0, "O": -2040.0, "Cu": -1.0}
@@ -113,7 +114,7 @@ def test_dtype_is_the_callers_choice(potential: Potential, ethanol: Atoms):
 
 def test_saved_potential(potential: Potential, ethanol: Atoms, tmp_path: Path):
     path = tmp_path / "potential.safetensors"
-    save_potential(potential, path)
+    clebsch.save(potential, path)
     energy, forces = ethanol.get_potential_energy(), ethanol.get_forces()
     ethanol.calc = Calculator(path)
     assert ethanol.get_potential_energy() == pytest.approx(energy, abs=1e-10)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from clebsch.data import build_graph, collate
 from clebsch.interop import PublishedFrame, PublishedModel, compare
 from clebsch.models import Potential, mace, pace
 from clebsch.models.serialization import load_potential, save_potential
@@ -52,7 +51,7 @@ def test_splines_of_published_models(name, published, make):
     exact = make(name)
     spline = exact.with_splines()
     for frame in published(name).frames:
-        batch = collate([build_graph(frame.configuration, exact.elements, exact.r_max)])
+        batch = exact.batch([frame.configuration])
         expected, found = exact(batch), spline(batch)
         largest = max(10.0, float(expected.forces.abs().max()))
         assert float(((found.energy - expected.energy) / batch.num_atoms).abs().max()) < 1e-6

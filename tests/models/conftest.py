@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clebsch.data import Batch, Configuration, build_graph, collate
+from clebsch.data import Batch, Configuration, build_graphs, collate
 
 ELEMENTS = ("H", "C", "O")
 
@@ -28,7 +28,7 @@ def make_batch() -> Callable[..., Batch]:
 
     def make(*atoms: int, r_max: float = 3.0, periodic: bool = False, seed: int = 0) -> Batch:
         frames = [configuration(n, seed + index, periodic=periodic) for index, n in enumerate(atoms)]
-        return collate([build_graph(frame, ELEMENTS, r_max) for frame in frames])
+        return collate(build_graphs(frames, ELEMENTS, r_max))
 
     return make
 

@@ -10,7 +10,6 @@ import torch
 
 from clebsch.data import Batch
 from clebsch.models import MultiACE, MultiACEConfig
-from clebsch.models.linear import split_irreps
 from clebsch.models.one_particle_basis import AtomicBasis, Edges
 from clebsch.models.potential import edge_vectors
 from clebsch.o3 import Irreps
@@ -46,11 +45,11 @@ def test_paths_are_mixed_linearly_and_by_element(make_batch: Callable[..., Batch
     basis, features, edges = second_layer(batch, {"element_message": True})
     descriptor = ConvolutionDescriptor(Irreps("0e+1o"), 2, Irreps("0e+1o"))
     assert basis.linear_up and basis.radial and basis.mixing and basis.element_mixing
-    sent = basis.linear_up(split_irreps(features, Irreps("0e+1o")))
+    sent = basis.linear_up(features.split([1, 3]))
     radial = edges.radial()
     weights = basis.radial(radial.basis, edges.pairs, radial.envelope)
     mixed = basis.mixing(pooled(descriptor, sent, edges, weights, 5))
-    expected = basis.element_mixing(split_irreps(mixed, Irreps("0e+1o")), batch.species)
+    expected = basis.element_mixing(mixed.split([1, 3]), batch.species)
     assert basis.irreps == Irreps("0e+1o")
     torch.testing.assert_close(basis(features, edges, batch.species), expected)
 

@@ -128,8 +128,8 @@ def test_one_repulsion_only():
 def test_it_is_saved(tmp_path: Path):
     """Also in the copy with splines: a squeezed molecule has the same energy."""
     one = potential({"C-O": 1.2, "H-O": 0.9})
-    clebsch.save_potential(one, tmp_path / "core.safetensors")
-    again = clebsch.load_potential(tmp_path / "core.safetensors")
+    clebsch.save(one, tmp_path / "core.safetensors")
+    again = clebsch.load(tmp_path / "core.safetensors")
     energies = []
     for model in (one, again, again.with_splines()):
         squeezed = Atoms("CO", [[0, 0, 0], [0, 0, 0.6]], calculator=clebsch.Calculator(model))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clebsch.errors import ClebschError
-from clebsch.models.linear import IrrepsLinear, split_irreps
+from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
 
 ATOMS = 5
@@ -83,9 +83,3 @@ def test_unit_variance_at_the_start(generator: torch.Generator):
     linear = IrrepsLinear(Irreps("0e"), 256, Irreps("0e"), 256, dtype=torch.float64, generator=generator)
     x = torch.randn(1, 500, 256, dtype=torch.float64, generator=generator)
     assert linear([x]).square().mean().item() == pytest.approx(1, abs=0.05)
-
-
-def test_split_irreps():
-    features = torch.arange(9.0)[:, None, None]
-    parts = split_irreps(features, Irreps("0e+1o+2e"))
-    assert [part.flatten().tolist() for part in parts] == [[0], [1, 2, 3], [4, 5, 6, 7, 8]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from clebsch.data import Batch, Configuration, build_graph, collate
+from clebsch.data import Batch, Configuration
 from clebsch.errors import BackendError, DataError
 from clebsch.models import Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
 from clebsch.models.potential import edge_vectors
@@ -112,7 +112,7 @@ def test_an_isolated_atom(name: str):
     """Its energy is E0, shift and the readout of no neighbours; its forces are zero, also with frozen weights."""
     frame = Configuration([8], [[1.0, 2.0, 3.0]], 20 * torch.eye(3).numpy(), [True] * 3)  # type: ignore[arg-type]
     found = potential(name, shift=0.25).requires_grad_(False)
-    prediction = found(collate([build_graph(frame, ELEMENTS, 3.0)]), stress=True)
+    prediction = found(found.batch([frame]), stress=True)
     expected = E0["O"] + 0.25 + prediction.layer_energy.sum().item()
     assert prediction.energy.item() == pytest.approx(expected, abs=1e-12)
     assert prediction.forces is not None and not prediction.forces.any()

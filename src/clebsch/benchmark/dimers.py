@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from clebsch.benchmark.scans import MILLI, PROMINENCE, find_minima
-from clebsch.data import build_graphs, collate
 from clebsch.models import Potential
-from clebsch.train.dimers import dimer
+from clebsch.training.dimers import dimer
 
 SHORTEST, POINTS = 0.5, 181  # Å, and the number of distances up to the cutoff
 
@@ -30,8 +29,8 @@ def dimer_curves(potential: Potential, shortest: float = SHORTEST) -> list[Dimer
     distances = np.linspace(shortest, potential.r_max, POINTS)
     curves = []
     for a, b in combinations_with_replacement(potential.elements, 2):
-        graphs = build_graphs([dimer((a, b), r) for r in distances.tolist()], potential.elements, potential.r_max)
-        energies = potential(collate(graphs).to(potential.device)).energy.detach().cpu().numpy()
+        batch = potential.batch(dimer((a, b), r) for r in distances.tolist())
+        energies = potential(batch).energy.cpu().numpy()
         curves.append(DimerCurve(a + b, distances, energies - energies[-1]))
     return curves
 

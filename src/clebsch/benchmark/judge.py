@@ -19,7 +19,7 @@ from clebsch.data import Configuration
 from clebsch.data.datasets import SOURCES, Dataset, load_dataset
 from clebsch.data.datasets.source import find_coordinates
 from clebsch.errors import DataError
-from clebsch.evaluate import evaluate
+from clebsch.evaluation import evaluate
 from clebsch.models import Potential
 
 MILLI = 1000.0

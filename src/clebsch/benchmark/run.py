@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from clebsch.benchmark.plots import plot_dimers, plot_scan
 from clebsch.benchmark.suites import Suite, find_suite
 from clebsch.benchmark.tables import as_markdown
 from clebsch.errors import ConfigError
+from clebsch.files import write_file, write_json
 from clebsch.models.serialization import load_potential
+from clebsch.progress import say
 from clebsch.version import __version__
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def run_benchmark(
     judgements: dict[str, Judgement] = {}
     result = BenchmarkResult({}, "", Path(directory))
     for label, path in named.items():
-        if console is not None:
-            console.print(f"{name}: {label}", highlight=False, markup=False)
+        say(console, f"{name}: {label}")
         judgements[label] = judge(suite, load_potential(path), root=root, picoseconds=picoseconds, seed=seed)
         result = _write(suite, judgements, Path(directory))
     return result
@@ -80,13 +80,12 @@ def name_potentials(paths: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _write(suite: Suite, judgements: dict[str, Judgement], directory: Path) -> BenchmarkResult:
-    directory.mkdir(parents=True, exist_ok=True)
     numbers = {label: judgement.numbers for label, judgement in judgements.items()}
     curves = {label: {scan.name: scan.as_dict() for scan in judgement.scans} for label, judgement in judgements.items()}
     document = {"benchmark": suite.name, "clebsch": __version__, "potentials": numbers, "curves": curves}
-    (directory / RESULTS_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    write_json(directory / RESULTS_NAME, document)
     markdown = as_markdown(suite.name, numbers)
-    (directory / TABLES_NAME).write_text(markdown)
+    write_file(directory / TABLES_NAME, markdown)
     scans = {scan.name for judgement in judgements.values() for scan in judgement.scans}
     for name in sorted(scans):
         of_name = {label: scan for label, found in judgements.items() for scan in found.scans if scan.name == name}

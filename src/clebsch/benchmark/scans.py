@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clebsch.data import Configuration
-from clebsch.evaluate import compare
+from clebsch.evaluation import compare
 from clebsch.models import Potential
 
 MILLI = 1000.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clebsch.benchmark.published import published_mae, published_rmse
-from clebsch.evaluate import METRICS
+from clebsch.evaluation import METRICS
 
 Numbers = Mapping[str, Mapping[str, Any]]
 

@@ -64,11 +64,10 @@ def train(
     """Train a potential, or continue a stopped run."""
     from clebsch.cli.show import console, show_run
     from clebsch.memory import keep_freed_memory
-    from clebsch.recipe import load_recipe
     from clebsch.run import run
 
     keep_freed_memory()
-    show_run(run(load_recipe(config, overrides or []), console=console()))
+    show_run(run(config, overrides or [], console=console()))
 
 
 @app.command()
@@ -86,12 +85,13 @@ def evaluate(  # noqa: PLR0913
     """Print the errors of a potential on labelled files."""
     from clebsch.cli.show import show_accuracies
     from clebsch.data import LabelKeys
-    from clebsch.evaluate import evaluate_files
+    from clebsch.evaluation import evaluate as errors_on
     from clebsch.models.serialization import load_potential
 
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None)
-    show_accuracies(evaluate_files(loaded, files, keys, batch_size=batch_size), as_json=json)
+    errors = {str(path): errors_on(loaded, path, keys, batch_size=batch_size) for path in files}
+    show_accuracies(errors, as_json=json)
 
 
 @app.command()
@@ -148,13 +148,13 @@ def sweep(
 ) -> None:
     """Train every cell of a study that is not finished, and write its table and plots."""
     from clebsch.cli.show import console
+    from clebsch.progress import say
     from clebsch.sweep import EngineConfig, run_sweep
 
     out = console()
     config = EngineConfig(processes=processes, threads=threads, address=address)
     result = run_sweep(study, engine, config, overrides=overrides or [], console=out)
-    out.print((result.directory / "study.md").read_text(), highlight=False, markup=False, soft_wrap=True)
-    out.print(f"Saved {result.directory}", highlight=False, markup=False, soft_wrap=True)
+    say(out, [(result.directory / "study.md").read_text(), f"Saved {result.directory}"])
     if result.failed:
         raise typer.Exit(STATUS_ERROR)
 
@@ -170,11 +170,11 @@ def benchmark(
     """Judge potentials on a public benchmark: splits, scans, two atoms, body order, dynamics."""
     from clebsch.benchmark import run_benchmark
     from clebsch.cli.show import console
+    from clebsch.progress import say
 
     out = console()
     result = run_benchmark(name, potentials, output, root=data, picoseconds=picoseconds, console=out)
-    out.print(result.markdown, highlight=False, markup=False, soft_wrap=True)
-    out.print(f"Saved {result.directory}", highlight=False, markup=False, soft_wrap=True)
+    say(out, [result.markdown, f"Saved {result.directory}"])
 
 
 @app.command()
@@ -184,9 +184,10 @@ def report(
 ) -> None:
     """Write one self-contained HTML file about a run, a study or a benchmark."""
     from clebsch.cli.show import console
+    from clebsch.progress import say
     from clebsch.report import write_report
 
-    console().print(f"Saved {write_report(folder, output)}", highlight=False, markup=False, soft_wrap=True)
+    say(console(), f"Saved {write_report(folder, output)}")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -12,8 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from clebsch.progress import say
+
 if TYPE_CHECKING:
-    from clebsch.evaluate import Accuracy, Description
+    from clebsch.evaluation import Accuracy, Description
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
 
@@ -38,15 +40,18 @@ def show_error(error: Exception) -> None:
 def show_run(result: RunResult) -> None:
     """Print the errors of a finished run and where its files are."""
     show_accuracies(result.accuracies)
-    saved = result.directory / "potential.safetensors"
-    console().print(f"Saved {saved}", highlight=False, markup=False, soft_wrap=True)
+    say(console(), f"Saved {result.directory / 'potential.safetensors'}")
+
+
+def show_json(content: Any) -> None:
+    """Print JSON."""
+    say(console(), json.dumps(content, indent=2, allow_nan=False))
 
 
 def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False) -> None:
     """Print errors as tables, or as JSON: one object per set."""
     if as_json:
-        rows = {name: accuracy.as_dict() for name, accuracy in accuracies.items()}
-        console().print(json.dumps(rows, indent=2, allow_nan=False), soft_wrap=True, highlight=False, markup=False)
+        show_json({name: accuracy.as_dict() for name, accuracy in accuracies.items()})
         return
     console().print(_accuracy_table(accuracies))
     if any(accuracy.force_rmse_meV_A_of_element for accuracy in accuracies.values()):
@@ -56,8 +61,7 @@ def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False
 def show_bench(result: BenchResult, *, as_json: bool = False) -> None:
     """Print what a benchmark found, as a table or JSON."""
     if as_json:
-        text = json.dumps(result.as_json(), indent=2, allow_nan=False)
-        console().print(text, soft_wrap=True, highlight=False, markup=False)
+        show_json(result.as_json())
         return
     config = result.config
     title = f"{result.model}, {config.task} on {config.system}: {result.atoms} atoms, {result.edges} edges"
@@ -82,7 +86,7 @@ def show_bench(result: BenchResult, *, as_json: bool = False) -> None:
             )
     console().print(table)
     if result.profile is not None:
-        console().print(result.profile, soft_wrap=True, highlight=False, markup=False)
+        say(console(), result.profile)
 
 
 def _accuracy_table(accuracies: Mapping[str, Accuracy]) -> Table:

@@ -10,7 +10,7 @@ from clebsch.data.configuration import Configuration, find_elements
 from clebsch.data.datasets import Dataset, load_dataset
 from clebsch.data.labels import LabelKeys
 from clebsch.data.neighbors import neighbor_list
-from clebsch.data.reading import read_configurations, read_isolated_atoms
+from clebsch.data.reading import find_isolated_atoms, read_configurations, read_isolated_atoms
 from clebsch.data.splits import split
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "collate",
     "compute_statistics",
     "find_elements",
+    "find_isolated_atoms",
     "fit_e0",
     "load_dataset",
     "neighbor_list",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import StringIO
 from itertools import islice
@@ -21,6 +21,7 @@ from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is
 from clebsch.errors import DataError, did_you_mean
 
 DEFAULT_KEYS = LabelKeys()
+E0_AGREEMENT = 1e-6  # eV
 XYZ_SUFFIXES = (".xyz", ".extxyz")
 DATABASE_SUFFIXES = (".db", ".aselmdb")
 OPENERS: dict[str, Callable] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -62,14 +63,26 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
         )
     keys = LabelKeys(energy=key, forces=None)
     check_labels_present(frames, keys, str(path))
+    return find_isolated_atoms(
+        Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames
+    )
+
+
+def find_isolated_atoms(configurations: Iterable[Configuration]) -> dict[str, float]:
+    """Return E0 (eV) of every element that has an isolated atom with an energy among ``configurations``.
+
+    Raises DataError if two atoms of one element have energies that differ by more than 1e-6 eV.
+    """
     e0: dict[str, float] = {}
-    for number, atoms in frames:
-        configuration = Configuration.from_atoms(atoms, keys, f"{path}, frame {number}")
-        symbol, energy = configuration.symbols[0], float(configuration.energy or 0.0)
-        if abs(e0.setdefault(symbol, energy) - energy) > 1e-6:
+    for configuration in configurations:
+        energy = configuration.energy
+        if energy is None or not configuration.is_isolated_atom:
+            continue
+        (symbol,) = configuration.symbols
+        if abs(e0.setdefault(symbol, energy) - energy) > E0_AGREEMENT:
             raise DataError(
-                f"{path}, frame {number}: the isolated atom {symbol} has energy {energy} eV here and {e0[symbol]} eV "
-                "in an earlier frame. Keep one."
+                f"{configuration.origin}: the isolated atom {symbol} has energy {energy} eV here and {e0[symbol]} eV "
+                "in an earlier frame. Keep one of them."
             )
     return e0
 

@@ -12,12 +12,11 @@ from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from clebsch.benchmark.dynamics import EnergyTrace
 from clebsch.demo.recipes import LINEAR, PACE
-from clebsch.evaluate import Accuracy, Comparison, accuracy
-from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.evaluation import Accuracy, Comparison, accuracy
+from clebsch.plotting import PALETTE, figure, legend, save_figure
 
 COLOURS = {LINEAR: PALETTE[4], PACE: PALETTE[0]}
 FORCE_RMSE = "valid_forces_rmse_meV_per_angstrom"
-DOTS_PER_INCH = 160
 
 
 def plot_demo(
@@ -42,7 +41,7 @@ def plot_demo(
     draw_energy(energy, trace)
     for axes in (parity, learning, energy):
         axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(path, dpi=DOTS_PER_INCH)
+    save_figure(drawn, path)
 
 
 def draw_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
@@ -55,7 +54,7 @@ def draw_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
         axes.scatter(item.forces_label, item.forces, label=label, **dots)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title="Forces of the test set at 300 K")
     axes.set(xlabel="GFN2-xTB force component (eV/Å)", ylabel="predicted force component (eV/Å)")
-    axes.legend(frameon=False, loc="upper left", markerscale=3, handletextpad=0.2)
+    legend(axes, fontsize="medium", loc="upper left", markerscale=3, handletextpad=0.2)
     draw_errors(axes.inset_axes((0.62, 0.13, 0.36, 0.27)), comparisons)
 
 
@@ -81,7 +80,7 @@ def draw_learning(axes: Axes, history: Sequence[Mapping[str, Any]], linear: Accu
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.8)))
     axes.set(xlabel="training time (s)", ylabel="validation force RMSE (meV/Å)", title="Training")
-    axes.legend(frameon=False, loc="upper right")
+    legend(axes, fontsize="medium", loc="upper right")
 
 
 def draw_energy(axes: Axes, trace: EnergyTrace) -> None:
@@ -93,4 +92,4 @@ def draw_energy(axes: Axes, trace: EnergyTrace) -> None:
     room = float(np.ptp(trace.energies))
     axes.set(ylim=(trace.energies.min() - 0.2 * room, trace.energies.max() + 0.5 * room))
     axes.set(xlabel="time (ps)", ylabel="total energy − first (meV/atom)", title=f"{PACE} at constant energy")
-    axes.legend(frameon=False, loc="upper left")
+    legend(axes, fontsize="medium", loc="upper left")

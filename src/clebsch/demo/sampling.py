@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ase.md.langevin import Langevin
 
 from clebsch.benchmark.dynamics import thermalize
 from clebsch.errors import ClebschError
+from clebsch.files import write_file
 
 # The enol form C5H8O2 with its O–H···O bridge, relaxed with GFN2-xTB; Å.
 SYMBOLS = "CCCCCOOHHHHHHHH"
@@ -153,4 +155,6 @@ def _from_arguments(arguments: Sequence[str]) -> Trajectory:
 
 if __name__ == "__main__":
     wanted = _from_arguments(sys.argv[1:])
-    write(wanted.path, (isolated_atoms() if wanted.isolated_atoms else []) + sample(wanted), format="extxyz")
+    text = StringIO()
+    write(text, (isolated_atoms() if wanted.isolated_atoms else []) + sample(wanted), format="extxyz")
+    write_file(wanted.path, text.getvalue())

@@ -17,7 +17,8 @@ from clebsch.data import read_configurations
 from clebsch.demo.figure import plot_demo
 from clebsch.demo.recipes import LINEAR, PACE, TEST_FILES, TRAIN_FILE, make_recipes
 from clebsch.demo.sampling import Trajectory, sample_all
-from clebsch.evaluate import Accuracy, compare, evaluate
+from clebsch.evaluation import Accuracy, compare, evaluate
+from clebsch.progress import say
 from clebsch.recipe import RunConfig, parse_recipe
 from clebsch.run import CONFIG_NAME, RunResult, read_sets, run
 
@@ -87,16 +88,16 @@ def run_demo(
     comparisons = {name: compare(result.potential, test_set) for name, result in results.items()}
     plot_demo(comparisons, results[PACE].fit.history, errors[LINEAR]["valid"], trace, directory / FIGURE_NAME)
     took = stages.end()
-    stages.print(error_table(errors))
-    stages.print(f"Total energy: drift {trace.drift:+.3f} meV/atom/ps, spread {trace.spread:.3f} meV/atom")
-    stages.print(f"{sum(took.values()):.0f} s in all. Figure: {directory / FIGURE_NAME}")
+    if console is not None:
+        console.print(error_table(errors))
+    say(console, f"Total energy: drift {trace.drift:+.3f} meV/atom/ps, spread {trace.spread:.3f} meV/atom")
+    say(console, f"{sum(took.values()):.0f} s in all. Figure: {directory / FIGURE_NAME}")
     plain = {name: {part: found.as_dict() for part, found in sets.items()} for name, sets in errors.items()}
     return {"errors": plain, "drift_meV_per_atom_per_ps": trace.drift, "seconds": took}
 
 
 def make_data(directory: Path, train: int, test: int, seed: int) -> None:
     """Write the training file and the test files, each from a trajectory of its own."""
-    directory.mkdir(parents=True, exist_ok=True)
     coldest = min(TEST_FILES)
     trajectories = [Trajectory(directory / TRAIN_FILE, coldest, train, seed, isolated_atoms=True)]
     for temperature, file in TEST_FILES.items():
@@ -140,7 +141,3 @@ class _Stages:
     def end(self) -> dict[str, float]:
         times = [*self._began.values(), monotonic()]
         return {stage: end - start for stage, start, end in zip(self._began, times, times[1:], strict=False)}
-
-    def print(self, content: Table | str) -> None:
-        if self._console is not None:
-            self._console.print(content, highlight=False)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clebsch.data import build_graph, collate
 from clebsch.interop.published import Array, PublishedFrame
 from clebsch.models import Potential
 from clebsch.models.potential import edge_vectors
@@ -46,7 +45,7 @@ def compare(potential: Potential, frame: PublishedFrame, *, average_energy: floa
         average_energy: what the code adds per structure, in eV (PACE).
     """
     published = frame.configuration
-    batch = collate([build_graph(published, potential.elements, potential.r_max)])
+    batch = potential.batch([published])
     prediction = potential(batch, forces=True, stress=published.stress is not None)
     with torch.no_grad():
         vectors = edge_vectors(batch, batch.positions, batch.cell).to(potential.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from clebsch.config import StrictConfig
-from clebsch.data import Batch
+from clebsch.data import Batch, Configuration, build_graphs, collate
 from clebsch.errors import ClebschError, DataError
 from clebsch.models.config import MultiACEConfig
 from clebsch.models.device import find_device, find_dtype
@@ -159,6 +159,14 @@ class Potential(Float64Constants):
     def device(self) -> torch.device:
         """Device of the network."""
         return self.model.embedding.device
+
+    def batch(self, configurations: Iterable[Configuration]) -> Batch:
+        """Return configurations as one batch on the device of the potential.
+
+        Raises:
+            DataError: there is none, or one holds an element that the potential does not know.
+        """
+        return collate(build_graphs(configurations, self.elements, self.r_max)).to(self.device)
 
     def forward(
         self, batch: Batch, *, forces: bool = True, stress: bool = False, create_graph: bool = False

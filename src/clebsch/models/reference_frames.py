@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers, covalent_radii
 
-from clebsch.data import Configuration, build_graph, collate
+from clebsch.data import Configuration
 from clebsch.errors import CheckpointError
 from clebsch.models.potential import Potential
 
@@ -32,8 +32,7 @@ def compute_frames(potential: Potential, configurations: Iterable[Configuration]
     frames = []
     for configuration in configurations:
         bare = replace(configuration, energy=None, forces=None, stress=None)
-        batch = collate([build_graph(bare, potential.elements, potential.r_max)]).to(potential.device)
-        prediction = potential(batch, forces=True)
+        prediction = potential(potential.batch([bare]), forces=True)
         frames.append(ReferenceFrame(bare, prediction.energy.item(), prediction.forces.cpu().numpy()))
     return frames
 

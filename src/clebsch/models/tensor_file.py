@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as tensors_to_bytes
 
 from clebsch.errors import CheckpointError
+from clebsch.files import write_file
 from clebsch.version import __version__
 
 _HEADER_KEY = "clebsch"
@@ -41,6 +41,7 @@ def write_tensor_file(
 
     Raises:
         CheckpointError: ``header`` cannot be written as JSON.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     stamp = {"format": file_format.kind, "format_version": file_format.version, "clebsch_version": __version__}
@@ -54,7 +55,7 @@ def write_tensor_file(
     owned = {
         name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    _replace(path, tensors_to_bytes(owned, metadata={_HEADER_KEY: text}))
+    write_file(path, tensors_to_bytes(owned, metadata={_HEADER_KEY: text}))
 
 
 def read_header(path: str | Path, file_format: FileFormat) -> dict[str, Any]:
@@ -100,26 +101,6 @@ def without_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str
     """Return the tensors whose names start with ``prefix`` and a dot, by the rest of their names."""
     start = f"{prefix}."
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        # The new name survives a power cut only once the folder itself is on disk.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _check_format(path: Path, header: Mapping[str, Any], file_format: FileFormat) -> None:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement, product
 from math import factorial, prod, sqrt
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -31,8 +30,6 @@ from jaxtyping import Float64, Int64
 from clebsch.errors import ClebschError
 from clebsch.o3.clebsch_gordan import ZERO_TOLERANCE, clebsch_gordan
 from clebsch.o3.irreps import Irrep, Irreps, as_irrep
-
-Intermediates = Literal["all", "natural"]
 
 INDEPENDENCE_TOLERANCE = 1e-6
 """A unit tree whose part outside the accepted ones is shorter than this is linearly dependent on them."""
@@ -87,10 +84,8 @@ def symmetric_coupling(irreps: Irreps | str, output: Irrep | str, nu: int) -> Co
     return _symmetric_coupling(Irreps(irreps), as_irrep(output), _checked_nu(nu))
 
 
-def distinct_coupling(
-    irreps: Irreps | str, output: Irrep | str, nu: int, intermediates: Intermediates = "all"
-) -> Coupling:
-    """Return an orthogonal basis of the equivariant products of nu different features of the same irreps.
+def distinct_coupling(irreps: Irreps | str, output: Irrep | str, nu: int) -> Coupling:
+    """Return an orthogonal basis of all equivariant products of nu different features of the same irreps.
 
     B_{η,M} = Σ_{abc…} C^η_{M,abc…} A¹_a A²_b A³_c …, one path per coupling tree, with Σ C² = 2L+1, in the order of the
     module's procedure: weights of saved potentials refer to it.
@@ -99,18 +94,14 @@ def distinct_coupling(
         irreps: irreps of every factor.
         output: irrep (L, P) of the result.
         nu: number of factors, >= 1.
-        intermediates: ``"all"`` is complete, the choice of MACE and PACE for nu <= 3; ``"natural"``, theirs for nu = 4,
-            keeps the trees whose intermediates have parity (-1)^l and leaves out e.g. (1o ⊗ 1o)_{1e} ⊗ 1o.
 
     Returns:
         Coupling, cached; without paths where the symmetry allows none.
 
     Raises:
-        ClebschError: nu < 1, unknown ``intermediates`` or an irrep cannot be read.
+        ClebschError: nu < 1 or an irrep cannot be read.
     """
-    if intermediates not in ("all", "natural"):
-        raise ClebschError(f"intermediates: expected 'all' or 'natural', got {intermediates!r}; 'all' is complete")
-    return _distinct_coupling(Irreps(irreps), as_irrep(output), _checked_nu(nu), intermediates)
+    return _distinct_coupling(Irreps(irreps), as_irrep(output), _checked_nu(nu))
 
 
 @cache
@@ -125,17 +116,17 @@ def _symmetric_coupling(irreps: Irreps, output: Irrep, nu: int) -> Coupling:
 
 
 @cache
-def _distinct_coupling(irreps: Irreps, output: Irrep, nu: int, intermediates: Intermediates) -> Coupling:
+def _distinct_coupling(irreps: Irreps, output: Irrep, nu: int) -> Coupling:
     blocks = []
     for block in product(range(len(irreps)), repeat=nu):
-        trees = list(_trees([irreps[i] for i in block], output, intermediates == "natural"))
+        trees = list(_trees([irreps[i] for i in block], output))
         if trees:
             coefficients = np.stack(trees) * sqrt(output.dim)
             blocks.append((_index_tuples(irreps, block), coefficients))
     return _assemble(blocks, output, nu)
 
 
-def _trees(factors: Sequence[Irrep], output: Irrep, natural: bool = False) -> Iterator[np.ndarray]:
+def _trees(factors: Sequence[Irrep], output: Irrep) -> Iterator[np.ndarray]:
     """Yield the coupling trees of factors to output as unit tensors [2L+1, Π dims], in the order of intermediates."""
     later = [sum(ir.l for ir in factors[i:]) for i in range(len(factors) + 1)]
 
@@ -147,7 +138,7 @@ def _trees(factors: Sequence[Irrep], output: Irrep, natural: bool = False) -> It
             if used + 1 == len(factors):
                 keep = following == output
             else:
-                keep = abs(following.l - output.l) <= later[used + 1] and (following.is_natural or not natural)
+                keep = abs(following.l - output.l) <= later[used + 1]
             if keep:
                 c = sqrt(following.dim) * clebsch_gordan(irrep.l, factors[used].l, following.l)
                 grown = (tree @ c.reshape(irrep.dim, -1)).reshape(-1, following.dim)

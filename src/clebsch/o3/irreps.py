@@ -27,11 +27,6 @@ class Irrep(NamedTuple):
         """Number of components, 2l+1."""
         return 2 * self.l + 1
 
-    @property
-    def is_natural(self) -> bool:
-        """Whether the parity is (-1)^l, that of the spherical harmonics."""
-        return self.p == (-1) ** self.l
-
     @classmethod
     def parse(cls, text: str) -> Irrep:
         """Read ``"1o"``.

@@ -48,19 +48,32 @@ def pretrained_path(name: str) -> Path:
     return path
 
 
-def load_pretrained(
-    name: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu", backend: str | None = None
+def load(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    backend: str | None = None,
 ) -> Potential:
-    """Return a potential that comes with the library.
+    """Return a saved potential, after it has reproduced its reference frames, or one that comes with the library.
 
     Args:
-        name: one of `pretrained_index`.
-        dtype: of the network; None for that it was trained in.
+        source: a name of `pretrained_index`, or the path of a file that `save_potential` has written.
+        dtype: of the network; None for that it was saved in.
         device: torch device.
         backend: kernels; None for the fastest of the device.
 
     Raises:
-        ConfigError: there is no such potential.
-        CheckpointError: the file is missing or damaged.
+        ConfigError: there is neither such a file nor such a potential.
+        CheckpointError: the file is damaged, of another kind or version, or its frames are not reproduced.
+        BackendError: the backend or the device is not available.
     """
-    return load_potential(pretrained_path(name), dtype=dtype, device=device, backend=backend)
+    index = pretrained_index()
+    if source in index:
+        return load_potential(pretrained_path(str(source)), dtype=dtype, device=device, backend=backend)
+    if not Path(source).is_file():
+        raise ConfigError(
+            f"'{source}' is neither a file nor a potential that comes with the library."
+            f"{did_you_mean(str(source), index)} These are {', '.join(index)}."
+        )
+    return load_potential(source, dtype=dtype, device=device, backend=backend)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from clebsch.evaluate import Comparison
-from clebsch.evaluate.accuracy import MILLI
-from clebsch.evaluate.plots import PALETTE
+from clebsch.evaluation import Comparison
+from clebsch.evaluation.accuracy import MILLI
+from clebsch.plotting import PALETTE, colours
 from clebsch.sweep.study import name_of
 from clebsch.sweep.table import axis_effects
 
@@ -53,7 +52,8 @@ def force_parity(comparisons: Mapping[str, Comparison]) -> Chart:
     if not labelled:
         return [], {}
     name, found = labelled[-1]
-    for colour, symbol in zip(cycle(PALETTE), sorted(set(found.symbols.tolist())), strict=False):
+    elements = sorted(set(found.symbols.tolist()))
+    for colour, symbol in zip(colours(len(elements)), elements, strict=True):
         label, predicted = (array[found.symbols == symbol].ravel() for array in (found.forces_label, found.forces))
         traces.append(_points(label, predicted, symbol, colour))
     return traces, _square(f"Forces, {name}, eV/Å", "labelled", "predicted")
@@ -66,7 +66,8 @@ def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
     known = ~np.isnan(errors).any(axis=1)
     symbols, errors, traces = symbols[known], errors[known], []
     width = max(float(4 * np.std(errors)), 1e-9) if len(errors) else 1.0
-    for colour, symbol in zip(cycle(PALETTE), sorted(set(symbols.tolist())), strict=False):
+    elements = sorted(set(symbols.tolist()))
+    for colour, symbol in zip(colours(len(elements)), elements, strict=True):
         values = errors[symbols == symbol].ravel().clip(-width, width)
         counts, edges = np.histogram(values, bins=81, range=(-width, width), density=True)
         centers = 0.5 * (edges[1:] + edges[:-1])
@@ -83,7 +84,7 @@ def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
 def energy_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
     """Energy errors per atom against the labelled energy above each set's lowest, by set."""
     traces = []
-    for colour, (name, found) in zip(cycle(PALETTE), comparisons.items(), strict=False):
+    for colour, (name, found) in zip(colours(len(comparisons)), comparisons.items(), strict=True):
         label = MILLI * found.energy_label / found.num_atoms
         error = MILLI * (found.energy - found.energy_label) / found.num_atoms
         if not np.isnan(label).all():
@@ -101,7 +102,7 @@ def scan_chart(name: str, by_model: Mapping[str, Mapping[str, Any]]) -> Chart:
     first = next(iter(by_model.values()))
     zero = min(first["label_eV"])
     traces = [_line(first["values"], first["label_eV"], zero, "label", "#000000", "markers")]
-    for colour, (model, scan) in zip(cycle(PALETTE), by_model.items(), strict=False):
+    for colour, (model, scan) in zip(colours(len(by_model)), by_model.items(), strict=True):
         traces.append(_line(scan["values"], scan["energy_eV"], zero, model, colour, "lines"))
     layout = {
         "title": {"text": name},
@@ -132,7 +133,7 @@ def study_effect(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) ->
 
 def _group_chart(groups: Sequence[Mapping[str, Any]], x: str, y: str, title: str, x_label: str, scale: str) -> Chart:
     traces = []
-    for colour, group in zip(cycle(PALETTE), groups, strict=False):
+    for colour, group in zip(colours(len(groups)), groups, strict=True):
         name = name_of(group["labels"])
         error = {"array": [group["spread"][y] or 0.0]}
         point = {"x": [group["mean"][x]], "y": [group["mean"][y]], "error_y": error, "name": name, "mode": "markers"}

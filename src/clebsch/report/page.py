@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clebsch.errors import BackendError
+from clebsch.files import write_file
 from clebsch.version import __version__
 
 STYLE = """
@@ -100,6 +101,7 @@ class Page:
 
         Raises:
             BackendError: plotly or chemiscope, whose JavaScript is inlined, is not installed.
+            OutputError: the file cannot be written.
         """
         scripts = [f"<script>{_plotly_js()}</script>"] if self.charts else []
         content = (
@@ -108,10 +110,7 @@ class Page:
             f"{''.join(self.parts)}<footer>clebsch {__version__}</footer>"
             f"<script>{_start(self.charts)}</script></body></html>"
         )
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        return path
+        return write_file(path, content)
 
 
 def _start(charts: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from clebsch.benchmark.run import RESULTS_NAME as BENCHMARK_NAME
 from clebsch.benchmark.tables import as_markdown, published_rows
 from clebsch.config import load_yaml
 from clebsch.errors import ConfigError
-from clebsch.evaluate import compare
+from clebsch.evaluation import compare
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import DatasetSource, FileSource, parse_recipe
 from clebsch.report import charts
@@ -19,8 +19,8 @@ from clebsch.report.page import Page
 from clebsch.report.structures import structure_dataset, worst_frames
 from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME, read_sets
 from clebsch.sweep.table import force_errors
-from clebsch.train import read_metrics
-from clebsch.train.trainer import METRICS_NAME
+from clebsch.training import read_metrics
+from clebsch.training.trainer import METRICS_NAME
 
 STUDY_NAME = "study.json"
 

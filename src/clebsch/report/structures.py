@@ -9,8 +9,8 @@ import numpy as np
 
 from clebsch.data import Configuration
 from clebsch.errors import BackendError
-from clebsch.evaluate import Comparison
-from clebsch.evaluate.accuracy import MILLI
+from clebsch.evaluation import Comparison
+from clebsch.evaluation.accuracy import MILLI
 
 WORST = 12
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from clebsch.config import StrictConfig
 from clebsch.data.datasets.source import ROOT_VARIABLE
 from clebsch.errors import BackendError
+from clebsch.files import write_file
 from clebsch.run import RESULTS_NAME
 from clebsch.sweep.study import Cell
 
@@ -99,9 +100,7 @@ ENGINES: dict[str, Callable[[Sequence[Cell], Path, EngineConfig], Iterator[tuple
 def run_cell(task: Task) -> int:
     """Train one cell as ``clebsch train`` does, its output in log.txt, and return the exit status."""
     folder = Path(task.working_directory, task.directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / RECIPE_NAME
-    path.write_text(task.recipe)
+    path = write_file(folder / RECIPE_NAME, task.recipe)
     environment = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "COLUMNS": "120"}
     if task.data is not None:
         environment[ROOT_VARIABLE] = task.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.plotting import PALETTE, colours, figure, legend, save_figure
 from clebsch.sweep.study import name_of
 from clebsch.sweep.table import Group, axis_effects, force_errors
 
@@ -24,14 +24,13 @@ def plot_cost(groups: Sequence[Group], metric: str, path: Path) -> Path:
         axis.set_yscale("log")
         axis.set_xlabel(label)
         axis.set_ylabel(metric)
-    drawn.savefig(path, dpi=160)
-    return path
+    return save_figure(drawn, path)
 
 
 def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path) -> Path:
     """Write the error outside the training domain against the one inside."""
     drawn, (axis,) = figure(1)
-    for colour, group in zip(PALETTE * (1 + len(groups) // len(PALETTE)), groups, strict=False):
+    for colour, group in zip(colours(len(groups)), groups, strict=True):
         axis.errorbar(
             group.mean[inside],
             group.mean[outside],
@@ -45,9 +44,8 @@ def plot_domains(groups: Sequence[Group], inside: str, outside: str, path: Path)
     axis.set_xlabel(inside)
     axis.set_ylabel(outside)
     if len(groups) <= 2 * len(PALETTE):
-        axis.legend(frameon=False, fontsize="x-small")
-    drawn.savefig(path, dpi=160)
-    return path
+        legend(axis, fontsize="x-small")
+    return save_figure(drawn, path)
 
 
 def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
@@ -56,13 +54,12 @@ def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
     drawn, axes = figure(len(axes_of_study))
     for axis, name in zip(axes, axes_of_study, strict=True):
         effects = axis_effects([vars(group) for group in groups], name, metric)
-        for place, (mean, error) in enumerate(effects.values()):
-            axis.bar(place, mean, yerr=error, color=PALETTE[place % len(PALETTE)], capsize=3)
+        for place, (colour, (mean, error)) in enumerate(zip(colours(len(effects)), effects.values(), strict=True)):
+            axis.bar(place, mean, yerr=error, color=colour, capsize=3)
         axis.set_xticks(range(len(effects)), list(effects), rotation=30, ha="right", fontsize="small")
         axis.set_title(name, fontsize="small")
         axis.set_ylabel(metric)
-    drawn.savefig(path, dpi=160)
-    return path
+    return save_figure(drawn, path)
 
 
 def plot_study(groups: Sequence[Group], directory: Path) -> list[Path]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clebsch.errors import ConfigError, did_you_mean
+from clebsch.files import write_file, write_json
+from clebsch.progress import say
 from clebsch.sweep.engines import ENGINES, LOG_NAME, EngineConfig, is_finished
 from clebsch.sweep.plots import plot_study
 from clebsch.sweep.study import Cell, StudyConfig, load_study, name_of
-from clebsch.sweep.table import Group, Row, as_csv, as_json, as_markdown, group_rows, read_row
+from clebsch.sweep.table import Group, Row, as_csv, as_markdown, group_rows, read_row
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,13 +57,13 @@ def run_sweep(
     study, cells = load_study(path, overrides)
     runs = {cell.digest: cell for cell in cells}  # equal recipes are one run
     open_cells = [cell for cell in runs.values() if not is_finished(cell, study.output)]
-    _say(console, f"{len(runs)} cells, {len(runs) - len(open_cells)} of them finished")
+    say(console, f"{len(runs)} cells, {len(runs) - len(open_cells)} of them finished")
     failed = []
     for cell, status in ENGINES[engine](open_cells, study.output, config or EngineConfig()):
         if status:
             failed.append(cell)
         log = f": failed, see {cell.directory(study.output) / LOG_NAME}" if status else ""
-        _say(console, f"{_name(cell)}{log}")
+        say(console, f"{_name(cell)}{log}")
         write_results(study, cells)
     rows, groups = write_results(study, cells)
     return SweepResult(rows, groups, failed, study.output)
@@ -71,10 +73,9 @@ def write_results(study: StudyConfig, cells: list[Cell]) -> tuple[list[Row], lis
     """Write the table of the finished cells and, where there are any, the plots."""
     rows = [read_row(cell, study.output, study.metric) for cell in cells if is_finished(cell, study.output)]
     groups = group_rows(rows)
-    study.output.mkdir(parents=True, exist_ok=True)
-    (study.output / "study.csv").write_text(as_csv(rows))
-    (study.output / "study.json").write_text(as_json(rows, groups))
-    (study.output / "study.md").write_text(as_markdown(groups))
+    write_file(study.output / "study.csv", as_csv(rows))
+    write_json(study.output / "study.json", {"cells": list(map(vars, rows)), "groups": list(map(vars, groups))})
+    write_file(study.output / "study.md", as_markdown(groups))
     if groups:
         plot_study(groups, study.output)
     return rows, groups
@@ -82,8 +83,3 @@ def write_results(study: StudyConfig, cells: list[Cell]) -> tuple[list[Row], lis
 
 def _name(cell: Cell) -> str:
     return f"{name_of(cell.labels)}, seed {cell.seed}"
-
-
-def _say(console: Console | None, text: str) -> None:
-    if console is not None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from clebsch.evaluate import METRICS
+from clebsch.evaluation import METRICS
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, describe_file
 from clebsch.sweep.study import BASE, Cell, name_of
 
@@ -95,12 +95,6 @@ def as_csv(rows: Sequence[Row]) -> str:
         labels = [row.labels.get(axis, "") for axis in axes]
         writer.writerow([*labels, row.seed, row.digest, *(row.numbers.get(name, "") for name in names)])
     return text.getvalue()
-
-
-def as_json(rows: Sequence[Row], groups: Sequence[Group]) -> str:
-    """All rows and groups."""
-    content: Mapping[str, Any] = {"cells": [vars(row) for row in rows], "groups": [vars(group) for group in groups]}
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def as_markdown(groups: Sequence[Group]) -> str:

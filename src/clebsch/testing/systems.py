@@ -10,7 +10,7 @@ import torch
 from ase.data import atomic_numbers
 from jaxtyping import Float, Int
 
-from clebsch.data import Batch, Configuration, Graph, build_graph, collate, neighbor_list
+from clebsch.data import Batch, Configuration, Graph, build_graphs, collate, neighbor_list
 
 MIN_DISTANCE = 0.9  # Å, between any two nuclei
 CLUSTER_VOLUME = 9.0  # Å^3 per atom, about that of a molecule
@@ -112,7 +112,7 @@ def repeated(configuration: Configuration, axis: int) -> Configuration:
 
 def batch_of(configurations: Sequence[Configuration], elements: Sequence[str], r_max: float) -> Batch:
     """Return the batch of the graphs of ``configurations`` with the edges shorter than ``r_max`` (Å)."""
-    return collate([build_graph(configuration, elements, r_max) for configuration in configurations])
+    return collate(build_graphs(configurations, elements, r_max))
 
 
 def empty_graph(num_elements: int) -> Graph:

@@ -17,15 +17,15 @@ import torch
 from pydantic import Field
 
 from clebsch.config import StrictConfig
-from clebsch.data import Batch, build_graph, collate
+from clebsch.data import Batch
 from clebsch.deploy.ase import Calculator
-from clebsch.evaluate import describe
+from clebsch.evaluation import describe
 from clebsch.models import Potential
 from clebsch.timing.systems import build_system
-from clebsch.train import TrainConfig
-from clebsch.train.ema import ExponentialMovingAverage
-from clebsch.train.loss import loss
-from clebsch.train.optimizers import build_optimizer
+from clebsch.training import TrainConfig
+from clebsch.training.ema import ExponentialMovingAverage
+from clebsch.training.loss import loss
+from clebsch.training.optimizers import build_optimizer
 from clebsch.version import __version__
 
 # Operations per forward pass: a derivative costs about twice what it is taken of, in training once more.
@@ -109,8 +109,7 @@ def run_bench(
         configurations = build_system(config.system, config.num_atoms, count)
         symbols = sorted({symbol for configuration in configurations for symbol in configuration.symbols})
         potential = make_potential(symbols)
-        graphs = [build_graph(configuration, potential.elements, potential.r_max) for configuration in configurations]
-        batch = collate(graphs)
+        batch = potential.batch(configurations)
         rate = _matrix_rate(potential.dtype)
         before = _peak_bytes()
         call = training_step(potential, batch) if config.task == "train" else lambda: potential(batch)

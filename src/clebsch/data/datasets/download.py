@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
 from clebsch.errors import DataError
+from clebsch.files import replacing
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
@@ -31,16 +30,15 @@ def download(url: str, target: Path, checksum: str | None = None) -> Path:
     if not url.startswith(("http://", "https://")):
         raise DataError(f"Only http and https addresses are downloaded, got {url!r}.")
 
-    def fill(file: BinaryIO) -> None:
-        request = urllib.request.Request(url, headers={"User-Agent": "clebsch"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    request = urllib.request.Request(url, headers={"User-Agent": "clebsch"})
+    try:
+        with replacing(target) as file, urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             expected = response.headers.get("Content-Length")
             received = _copy(response, file)
-        if expected is not None and received != int(expected):
-            raise DataError(f"{url}: the connection broke off after {received} of {expected} bytes. Try again.")
-
-    try:
-        _write(target, fill, lambda partial: verify(partial, checksum, url))
+            if expected is not None and received != int(expected):
+                raise DataError(f"{url}: the connection broke off after {received} of {expected} bytes. Try again.")
+            file.flush()
+            verify(Path(file.name), checksum, url)
     except (OSError, HTTPException) as error:
         raise DataError(
             f"{url}: cannot be downloaded ({type(error).__name__}: {error}). Where this machine has no network, fetch "
@@ -79,26 +77,13 @@ def extract(archive: Path, members: dict[str, Path]) -> None:
                 end = next((end for end in missing if f"/{member.name}".endswith(f"/{end}")), None)
                 source = tar.extractfile(member) if end is not None and member.isfile() else None
                 if end is not None and source is not None:
-                    _write(missing.pop(end), lambda file, source=source: _copy(source, file))
+                    with replacing(missing.pop(end)) as file:
+                        _copy(source, file)
                 if not missing:
                     return
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(f"{archive}: cannot be unpacked ({error}). Remove it and download it again.") from error
     raise DataError(f"{archive}: holds no {', '.join(missing)}. Remove it and download it again.")
-
-
-def _write(target: Path, fill: Callable[[BinaryIO], object], check: Callable[[Path], None] | None = None) -> None:
-    """Write a file beside ``target`` and move it there when it is complete and passes; leave nothing otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            fill(file)
-        if check is not None:
-            check(partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _copy(source, file: BinaryIO) -> int:

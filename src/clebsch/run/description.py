@@ -1,0 +1,52 @@
+"""Runs in words and numbers: what one is about to train, and what the model of a file is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ase.data import atomic_numbers, covalent_radii
+
+from clebsch.data import Statistics
+from clebsch.evaluation import Description, describe
+from clebsch.models import Potential
+from clebsch.models.serialization import read_potential_config, read_potential_header
+from clebsch.recipe import load_recipe
+from clebsch.run.sets import Sets, read_training_graphs
+
+
+def describe_start(sets: Sets, statistics: Statistics, potential: Potential) -> Iterator[str]:
+    """Yield, line by line, what a run has found in the data and what it is about to train."""
+    tests = ", ".join(f"{name} {len(frames)}" for name, frames in sets.tests.items()) or "none"
+    yield f"configurations: {len(sets.train)} to train, {len(sets.valid)} to validate; tests: {tests}"
+    e0 = ", ".join(f"{symbol} {energy:.3f}" for symbol, energy in statistics.e0.items())
+    yield f"E0 (eV): {e0}; neighbours within {potential.r_max} Å: {statistics.average_num_neighbors:.1f}"
+    yield f"core radii (Å): {_core_radii(potential.config.core_radii)}"
+    parameters = sum(parameter.numel() for parameter in potential.parameters())
+    yield f"model: {len(potential.config.model.layers)} layers, {parameters:,} parameters, {potential.dtype}"
+
+
+def describe_file(path: str | Path) -> Description:
+    """Describe the model of a saved potential, or of a recipe, whose data are read for what the model takes from them.
+
+    The cost is for the number of neighbours in the training data, whatever the sums are normalised by.
+    """
+    if Path(path).suffix == ".safetensors":
+        header = read_potential_header(path)
+        statistics = header["metadata"].get("statistics", {})
+        model = read_potential_config(path).model
+        return describe(model, statistics.get("average_num_neighbors"))
+    config = load_recipe(path)
+    _, statistics = read_training_graphs(config)
+    neighbors = statistics.average_num_neighbors
+    return describe(config.model.build(tuple(statistics.e0), neighbors), neighbors)
+
+
+def _core_radii(core: Mapping[str, float]) -> str:
+    """Radii by pair, those beyond a bond marked: the potential keeps such pairs apart because its data do."""
+    shown = []
+    for pair, radius in core.items():
+        bond = sum(float(covalent_radii[atomic_numbers[symbol]]) for symbol in pair.split("-"))
+        shown.append(f"{pair} {radius:.2f}{'*' if radius > bond else ''}")
+    note = "; *: farther apart than a bond, as in the data; closer atoms are pushed apart"
+    return (", ".join(shown) or "none") + (note if any(text.endswith("*") for text in shown) else "")

@@ -1,0 +1,51 @@
+"""The folder of a run: the names of its files, and whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clebsch.config import load_yaml
+from clebsch.errors import ConfigError, OutputError
+from clebsch.files import write_file
+from clebsch.models.serialization import read_potential_config
+from clebsch.recipe import RunConfig, parse_recipe
+from clebsch.training.checkpoint import list_differences
+from clebsch.training.trainer import CHECKPOINT_NAME
+
+CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
+
+
+def claim_directory(config: RunConfig) -> Path:
+    """Make the folder of the run and record the recipe in it; raises ConfigError if it holds another run.
+
+    A folder without checkpoint and potential holds a run that came to nothing, and may be used with other settings.
+    """
+    path = config.output / CONFIG_NAME
+    if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
+        earlier = parse_recipe(load_yaml(path), str(path))
+        differences = list_differences(earlier.course(), config.course())
+        if differences:
+            raise ConfigError(
+                f"'{config.output}' holds a run with other settings:\n"
+                + "\n".join(f"  - {line}" for line in differences)
+                + "\nGive another output, or remove that folder to start again."
+            )
+        _check_preset(config)
+    try:
+        write_file(path, config.as_yaml())
+    except OutputError as error:
+        raise ConfigError(f"output: {error}") from None
+    return config.output
+
+
+def _check_preset(config: RunConfig) -> None:
+    """Raise ConfigError if the finished potential is not of the model that the recipe now stands for."""
+    potential = config.output / POTENTIAL_NAME
+    if not potential.is_file():
+        return
+    model = read_potential_config(potential).model
+    if not config.stands_for(model):
+        raise ConfigError(
+            f"'{config.output}' holds a potential of another model than its recipe stands for now: "
+            "a preset has changed. Give another output, or remove that folder to start again."
+        )

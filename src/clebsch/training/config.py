@@ -1,0 +1,78 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from clebsch.config import StrictConfig
+from clebsch.training.loss import LossConfig
+from clebsch.training.optimizers import OptimizerConfig
+from clebsch.training.schedules import Constant, Cosine, ScheduleConfig, StageConfig
+
+
+class TrainConfig(StrictConfig):
+    """Settings of a training run.
+
+    Attributes:
+        loss: weights and penalty.
+        optimizer: Adam, AdamW or Muon, and its learning rate.
+        schedule: factor on the learning rate over the epochs.
+        stages: loss weights and rate factors that begin later in the run, by ascending start.
+        batch_size: size of a batch, in ``batch_unit``.
+        batch_unit: count ``configurations``, or ``atoms`` (at most ``batch_size`` of them in a batch).
+        max_epochs: passes over the training set.
+        max_seconds: wall time of one call; the run then stops cleanly and can be resumed. None for no limit.
+        patience: stop after this many epochs without a better validation, also before a later stage; None to go on.
+        best_by: validation metric that selects the weights which are kept.
+        ema_decay: decay of the averaged weights that are validated and kept; 0 uses the weights themselves.
+        dimer_weight: weight, (eV/Å)^-2, of the wrong forces between two atoms alone (`DimerPrior`), which are looked at
+            in every fifth step, through all stages; part of the training loss, not of the validation loss. 0 for none.
+        max_grad_norm: norm to which the gradient of the loss is clipped; None for no clipping.
+        checkpoint_seconds: shortest time between checkpoints, which are written at the end of epochs.
+    """
+
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = Constant()
+    stages: tuple[StageConfig, ...] = ()
+    batch_size: int = Field(default=5, ge=1)
+    batch_unit: Literal["configurations", "atoms"] = "configurations"
+    max_epochs: int = Field(default=1000, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    best_by: Literal["loss", "energy_rmse", "forces_rmse", "stress_rmse"] = "loss"
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    dimer_weight: float = Field(default=0.0, ge=0)
+    max_grad_norm: float | None = Field(default=10.0, gt=0)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+    @model_validator(mode="after")
+    def _stages_ascend(self) -> TrainConfig:
+        starts = [stage.start for stage in self.stages]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"stages must begin one after the other, got starts {starts}")
+        for stage in self.stages:
+            stage.loss_config(self.loss)
+        return self
+
+    def loss_config(self, stage: int) -> LossConfig:
+        """Return the loss after ``stage`` stages have begun."""
+        return self.stages[stage - 1].loss_config(self.loss) if stage else self.loss
+
+    def lr_factor(self, stage: int) -> float:
+        """Return the factor on the learning rate after ``stage`` stages have begun."""
+        return self.stages[stage - 1].lr_factor if stage else 1.0
+
+    def course(self) -> dict[str, Any]:
+        """Return, as JSON content, the settings that must not change when a run is resumed.
+
+        Limits on time and patience may; the number of epochs too, unless the schedule or the stages depend on it.
+        """
+        free = {"max_seconds", "patience", "checkpoint_seconds"}
+        if not isinstance(self.schedule, Cosine) and not self.stages:
+            free.add("max_epochs")
+        if not self.dimer_weight:
+            free.add("dimer_weight")  # so that runs begun before this key existed go on
+        return self.model_dump(mode="json", exclude=free)

@@ -1,0 +1,89 @@
+"""The record of a training run: one JSON object per epoch in a file, one row per epoch on a console."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clebsch.files import write_file
+from clebsch.progress import say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Record = dict[str, Any]
+
+
+class MetricsFile:
+    """JSON-lines file with one record per completed epoch.
+
+    Args:
+        path: file to write.
+        epochs: keep the records already in the file up to this epoch (those of a resumed run) and drop later ones.
+    """
+
+    def __init__(self, path: str | Path, epochs: int = 0) -> None:
+        self.path = Path(path)
+        self.history = [record for record in read_metrics(self.path) if record["epoch"] <= epochs]
+        write_file(self.path, "".join(_line(record) for record in self.history))
+
+    def append(self, record: Record) -> None:
+        """Add ``record`` to the history and the file."""
+        self.history.append(record)
+        with open(self.path, "a") as file:
+            file.write(_line(record))
+
+
+def read_metrics(path: str | Path) -> list[Record]:
+    """Return the records of the file at ``path`` (none where it is missing), without a half-written last line."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")
+    # Only a line that ends with a newline is complete; what follows the last newline was cut off by a crash.
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+class EpochTable:
+    """Rows of a console table, at most one every ``interval`` seconds; a star marks the best epoch so far.
+
+    Args:
+        console: where to print; None prints nothing.
+        interval: seconds between rows.
+    """
+
+    _COLUMNS = (
+        ("epoch", "epoch", "{:d}"),
+        ("train loss", "train_loss", "{:.4g}"),
+        ("valid loss", "valid_loss", "{:.4g}"),
+        ("E meV/atom", "valid_energy_rmse_meV_per_atom", "{:.3f}"),
+        ("F meV/Å", "valid_forces_rmse_meV_per_angstrom", "{:.2f}"),
+        ("S meV/Å³", "valid_stress_rmse_meV_per_angstrom3", "{:.3f}"),
+        ("lr", "lr", "{:.2e}"),
+        ("seconds", "seconds", "{:.1f}"),
+    )
+
+    def __init__(self, console: Console | None, interval: float = 2.0) -> None:
+        self.console = console
+        self.interval = interval
+        self._columns: list[tuple[str, str, str]] = []
+        self._printed_at = float("-inf")
+
+    def row(self, record: Mapping[str, Any], *, best: bool) -> None:
+        """Print the row of ``record`` if it is due."""
+        now = time.monotonic()
+        if self.console is None or now - self._printed_at < self.interval:
+            return
+        self._printed_at = now
+        if not self._columns:
+            self._columns = [column for column in self._COLUMNS if column[1] in record]
+            say(self.console, " ".join(f"{title:>11}" for title, _, _ in self._columns))
+        cells = [pattern.format(record[key]) for _, key, pattern in self._columns]
+        say(self.console, " ".join(f"{cell:>11}" for cell in cells) + (" *" if best else ""))
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"

@@ -1,0 +1,96 @@
+"""Everything a training run carries from one step to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from clebsch.data import BatchSampler
+from clebsch.models.potential import Potential
+from clebsch.models.tensor_file import with_prefix, without_prefix
+from clebsch.training.dimers import DimerPrior
+from clebsch.training.ema import ExponentialMovingAverage
+from clebsch.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from clebsch.training.schedules import Schedule
+
+
+@dataclass
+class Progress:
+    """Counters of a training run.
+
+    Attributes:
+        epoch: epochs completed.
+        batch: batches done in the running epoch.
+        step: optimiser steps taken.
+        stage: loss-weight stages begun.
+        seconds: wall time spent training, over all resumed parts.
+        best_epoch: epoch with the best validation of this stage; None before the first validation.
+        best_validation: its value of the metric that selects the best.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    stage: int = 0
+    seconds: float = 0.0
+    best_epoch: int | None = None
+    best_validation: float | None = None
+
+
+@dataclass
+class TrainingState:
+    """The objects of a training run; ``tensors`` and ``counters`` together are a complete checkpoint.
+
+    Attributes:
+        potential: the potential, with the weights of the last step.
+        optimizer: its optimiser.
+        ema: averaged weights.
+        schedule: learning-rate schedule.
+        sampler: batches of every epoch; their order follows from the seed and the epoch alone.
+        dimers: what is asked of two atoms alone, where anything is.
+        progress: counters.
+        best: averaged weights of the best epoch.
+        loss_sums: weighted parts of the training loss, summed over the batches of the running epoch.
+    """
+
+    potential: Potential
+    optimizer: torch.optim.Optimizer
+    ema: ExponentialMovingAverage
+    schedule: Schedule
+    sampler: BatchSampler
+    dimers: DimerPrior | None = None
+    progress: Progress = field(default_factory=Progress)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    loss_sums: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return weights, buffers, averages, best weights, optimiser moments and the loss sums of the running epoch."""
+        return {
+            **with_prefix("model", self.potential.state_dict()),
+            **with_prefix("ema", self.ema.average),
+            **with_prefix("best", self.best),
+            **with_prefix("optimizer", optimizer_tensors(self.potential, self.optimizer)),
+            **with_prefix("loss_sums", self.loss_sums),
+        }
+
+    def counters(self) -> dict[str, Any]:
+        """Return progress, schedule and averaging counters as JSON content."""
+        return {
+            "progress": asdict(self.progress),
+            "schedule": self.schedule.state_dict(),
+            "ema_updates": self.ema.num_updates,
+        }
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], counters: Mapping[str, Any]) -> None:
+        """Set everything to what ``tensors`` and ``counters`` returned when they were saved."""
+        device = self.potential.device
+        self.potential.load_state_dict(without_prefix("model", tensors))
+        self.ema.load(without_prefix("ema", tensors), counters["ema_updates"])
+        self.best = {name: value.to(device) for name, value in without_prefix("best", tensors).items()}
+        load_optimizer_tensors(self.potential, self.optimizer, without_prefix("optimizer", tensors))
+        self.loss_sums = {name: value.to(device) for name, value in without_prefix("loss_sums", tensors).items()}
+        self.progress = Progress(**counters["progress"])
+        self.schedule.load_state_dict(counters["schedule"])

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from clebsch.config import parse_config
+from clebsch.data import Batch, collate
+from clebsch.errors import ConfigError, DataError
+from clebsch.models import Prediction
+from clebsch.training.loss import LossConfig, loss, penalty, require_labels
+
+
+def make_batch() -> Batch:
+    """Two graphs of one and two atoms, without edges."""
+    return Batch(
+        species=torch.zeros(3, dtype=torch.int64),
+        positions=torch.zeros(3, 3, dtype=torch.float64),
+        cell=torch.eye(3, dtype=torch.float64).expand(2, 3, 3),
+        centers=torch.zeros(0, dtype=torch.int64),
+        neighbors=torch.zeros(0, dtype=torch.int64),
+        shifts=torch.zeros(0, 3, dtype=torch.float64),
+        graph_index=torch.tensor([0, 1, 1]),
+        num_atoms=torch.tensor([1, 2]),
+        energy=torch.tensor([-1.0, -2.0], dtype=torch.float64),
+        forces=torch.zeros(3, 3, dtype=torch.float64),
+        stress=torch.zeros(2, 3, 3, dtype=torch.float64),
+    )
+
+
+def make_prediction(**changes: Any) -> Prediction:
+    values: dict[str, Any] = {
+        "energy": torch.tensor([-1.0, -2.0], dtype=torch.float64),
+        "forces": torch.zeros(3, 3, dtype=torch.float64),
+        "stress": torch.zeros(2, 3, 3, dtype=torch.float64),
+    }
+    unused = {
+        "node_energy": torch.zeros(3, dtype=torch.float64),
+        "layer_energy": torch.zeros(2, 1, dtype=torch.float64),
+        "interaction_energy": torch.zeros(2, dtype=torch.float64),
+    }
+    return Prediction(**unused, **{**values, **changes})
+
+
+def test_mean_squares_by_hand():
+    prediction = make_prediction(
+        energy=torch.tensor([-1.0 + 0.3, -2.0 + 0.8], dtype=torch.float64),
+        forces=torch.tensor([[0.3, 0.0, 0.0], [0.0, 0.6, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64),
+        stress=torch.full((2, 3, 3), 0.1, dtype=torch.float64),
+    )
+    config = LossConfig(energy_weight=2.0, forces_weight=10.0, stress_weight=100.0)
+    total, parts = loss(prediction, make_batch(), config)
+    assert parts["energy"].item() == pytest.approx(2 * (0.3**2 + 0.4**2) / 2)
+    assert parts["forces"].item() == pytest.approx(10 * (0.3**2 + 0.6**2) / 9)
+    assert parts["stress"].item() == pytest.approx(100 * 0.1**2)
+    assert total.item() == pytest.approx(sum(part.item() for part in parts.values()))
+
+
+def test_energies_are_subtracted_in_float64():
+    """A difference of 1e-4 eV of energies near -1e6 eV, where float32 resolves 0.06 eV."""
+    batch = dataclasses.replace(make_batch(), energy=torch.tensor([-1e6, -1e6], dtype=torch.float64))
+    prediction = make_prediction(energy=torch.tensor([-1e6 + 1e-4, -1e6], dtype=torch.float64))
+    total, _ = loss(prediction, batch, LossConfig(energy_weight=1.0, forces_weight=0.0))
+    assert total.item() == pytest.approx(1e-8 / 2, rel=1e-5)
+
+
+def test_huber_is_square_near_zero_and_linear_far_out():
+    config = LossConfig(kind="huber", forces_huber_delta=0.5)
+    difference = torch.tensor([0.0, 0.2, -0.5, 2.0, -3.0], dtype=torch.float64)
+    expected = torch.tensor([0.0, 0.04, 0.25, 0.5 * (4.0 - 0.5), 0.5 * (6.0 - 0.5)], dtype=torch.float64)
+    torch.testing.assert_close(penalty(difference, "forces", config), expected)
+
+
+def test_zero_weight_leaves_a_quantity_out():
+    batch = dataclasses.replace(make_batch(), energy=None)
+    total, parts = loss(make_prediction(), batch, LossConfig(energy_weight=0.0))
+    assert list(parts) == ["forces"]
+    assert total.item() == 0.0
+
+
+def test_a_batch_without_a_fitted_label_is_an_error():
+    batch = dataclasses.replace(make_batch(), stress=None)
+    with pytest.raises(DataError, match=r"no stress labels .* set stress_weight to 0"):
+        loss(make_prediction(), batch, LossConfig(stress_weight=1.0))
+
+
+def test_nothing_to_fit_is_an_error():
+    with pytest.raises(ConfigError, match="one of energy_weight, forces_weight and stress_weight must be positive"):
+        parse_config(LossConfig, {"energy_weight": 0, "forces_weight": 0})
+
+
+def test_missing_label_names_its_origin(train_graphs):
+    bare = dataclasses.replace(train_graphs[3], energy=None)
+    with pytest.raises(DataError, match=r"energy_weight is 1, but train.xyz, frame 3 of the training set has no"):
+        require_labels([*train_graphs[:3], bare], LossConfig(), "training")
+
+
+def test_gradient_of_the_forces_part_reaches_the_weights(train_graphs, make_potential):
+    potential = make_potential()
+    batch = collate(train_graphs[:2])
+    total, _ = loss(potential(batch, create_graph=True), batch, LossConfig(energy_weight=0.0))
+    total.backward()
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in potential.parameters())
