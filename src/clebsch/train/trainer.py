@@ -20,7 +20,7 @@ from clebsch.train.dimers import EVERY, DimerPrior
 from clebsch.train.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.train.loss import LossConfig, loss, require_labels
 from clebsch.train.metrics import EpochTable, MetricsFile, Record
-from clebsch.train.optimizers import build_optimizer, set_lr
+from clebsch.train.optimizers import set_lr
 from clebsch.train.schedules import Schedule, stage_at
 from clebsch.train.state import TrainingState
 from clebsch.train.validation import labelled_quantities, metric_name, validate
@@ -169,7 +169,7 @@ def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, see
 def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, seed: int) -> TrainingState:
     return TrainingState(
         potential=potential,
-        optimizer=build_optimizer(potential, config.optimizer),
+        optimizer=config.optimizer.build(potential),
         ema=ExponentialMovingAverage(potential, config.ema_decay),
         schedule=Schedule(config.schedule, config.max_epochs),
         sampler=_sampler(train, config, shuffle=True, seed=seed),
