@@ -43,6 +43,7 @@ class Edges:
         harmonics: Y of the direction over the scale of the sum over neighbours, (l_max + 1)^2 components.
         radial: the radial functions of the edges; a call that gives those at the nodes where there is a spline.
         spline: first of four control points of every edge and the values of their B-splines; None without a spline.
+        grid: of the spline.
         state: what ``radial`` depends on, where the weights do not change during the call; else None.
     """
 
@@ -52,6 +53,7 @@ class Edges:
     harmonics: Float[Tensor, "edges harmonics"]
     radial: Callable[[], RadialFunctions]
     spline: tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]] | None = None
+    grid: SplineGrid | None = None
     state: tuple | None = None
 
 
@@ -107,7 +109,7 @@ class EdgeEmbedding(nn.Module):
             radial=cache(lambda: self._functions(r, pairs)),
         )
         if self.spline is not None:
-            edges.spline = self.spline.locate(r)
+            edges.spline, edges.grid = self.spline.locate(r), self.spline
             edges.radial = cache(self._functions_on_nodes)
             edges.state = state_of(self) if fixed_weights else None
         return edges
@@ -172,7 +174,6 @@ class AtomicBasis(nn.Module):
         self.register_buffer("degrees", degrees, persistent=False)
         channels, num_elements = config.num_channels, len(config.elements)
         options = {"dtype": dtype, "generator": generator}
-        self.spline = SplineGrid(config.spline_intervals, config.r_max, dtype) if config.spline_intervals else None
         self._kept: tuple[tuple, Tensor] | None = None
         self.linear_up = self.radial = self.mixing = self.element_mixing = None
         if layer.node_features and layer.linear_up:
@@ -231,21 +232,21 @@ class AtomicBasis(nn.Module):
                     self._kept = (state, self._control_points(edges))
             table = self._kept[1]
         if self.by_pair:
-            assert self.spline is not None
-            index = edges.pairs * self.spline.rows + index
+            assert edges.grid is not None
+            index = edges.pairs * edges.grid.rows + index
         return RadialTable(table, index, basis)
 
     def _control_points(self, edges: Edges) -> Float[Tensor, "rows paths channels"]:
-        assert self.spline is not None
+        assert edges.grid is not None
         functions = edges.radial()
         if functions.boosted is None:
             assert self.radial is not None
-            points = self.radial.on_nodes(functions.basis, functions.envelope, self.spline.control_points)
+            points = self.radial.on_nodes(functions.basis, functions.envelope, edges.grid.control_points)
         else:
             values = functions.boosted.index_select(2, self.degrees).flatten(2)
             if self.radial is not None:
                 values = values * self.radial.on_nodes(functions.basis, None)
-            points = self.spline.control_points(values)
+            points = edges.grid.control_points(values)
         return points.flatten(0, 1).unflatten(1, (len(self.descriptor.paths), -1))
 
 
