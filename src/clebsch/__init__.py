@@ -14,18 +14,7 @@ from clebsch.version import __version__
 if TYPE_CHECKING:
     from clebsch.data import Configuration, LabelKeys, read_configurations
     from clebsch.deploy.ase import Calculator
-    from clebsch.models import (
-        MultiACE,
-        MultiACEConfig,
-        Potential,
-        PotentialConfig,
-        botnet,
-        clebsch,
-        linear_ace,
-        mace,
-        nequip,
-        pace,
-    )
+    from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import load_potential, save_potential
     from clebsch.pretrained import load_pretrained
 
@@ -38,14 +27,9 @@ _HOME = {
     "MultiACEConfig": "clebsch.models",
     "Potential": "clebsch.models",
     "PotentialConfig": "clebsch.models",
-    "botnet": "clebsch.models",
-    "clebsch": "clebsch.models",
-    "linear_ace": "clebsch.models",
     "load_potential": "clebsch.models.serialization",
     "load_pretrained": "clebsch.pretrained",
-    "mace": "clebsch.models",
-    "nequip": "clebsch.models",
-    "pace": "clebsch.models",
+    "presets": "clebsch.models",
     "save_potential": "clebsch.models.serialization",
 }
 
@@ -58,14 +42,9 @@ __all__ = [
     "Potential",
     "PotentialConfig",
     "__version__",
-    "botnet",
-    "clebsch",
-    "linear_ace",
     "load_potential",
     "load_pretrained",
-    "mace",
-    "nequip",
-    "pace",
+    "presets",
     "read_configurations",
     "save_potential",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from clebsch.errors import ConfigError, did_you_mean
 
@@ -22,21 +24,33 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-def default_form(tag: str, key: str = "kind") -> BeforeValidator:
-    """For a union of configurations that ``key`` tells apart: the form of a section without that key."""
-    return BeforeValidator(lambda section: {key: tag, **section} if isinstance(section, Mapping) else section)
+@dataclass(frozen=True)
+class DefaultForm:
+    """Annotates a union of configurations that ``key`` tells apart: a section without it has the form ``tag``."""
+
+    tag: str
+    key: str = "kind"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def complete(section: Any) -> Any:
+            return {self.key: self.tag, **section} if isinstance(section, Mapping) else section
+
+        return core_schema.no_info_before_validator_function(complete, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        found["anyOf"] = found.pop("oneOf")  # without the key a section may look like several forms
+        return found
 
 
-def drop_former(section: Any, union: Any, former: Mapping[str, Any]) -> Any:
-    """Return a section as it was written when all forms of ``union`` had all options, as it is written now.
+def drop_former(section: Mapping[str, Any], union: Any, former: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section that was saved when all forms of ``union`` had all options, with those of its form.
 
     An option that its form does not have is dropped if it has its ``former`` default; with any other value it stays,
     and is then an unknown key.
     """
-    form = forms(union).get(section.get("kind")) if isinstance(section, Mapping) else None
-    if form is None:
-        return section
-    known = form.model_fields
+    form = forms(union).get(section.get("kind"))
+    known = former if form is None else form.model_fields
     return {key: value for key, value in section.items() if key in known or key not in former or value != former[key]}
 
 
@@ -214,7 +228,10 @@ def _below(here: Any, part: Any) -> tuple[bool, Any]:
         return (False, forms(here, key).get(part)) if key else _below(bare, part)
     if origin is None and isinstance(here, type) and issubclass(here, BaseModel):
         field = here.model_fields.get(part)
-        return True, None if field is None else Annotated[field.annotation, field]
+        if field is None:
+            return True, None
+        notes = (*field.metadata, field)
+        return True, Annotated[(field.annotation, *notes)]
     arms = [arm for arm in get_args(here) if arm not in (NoneType, Ellipsis)]
     if origin not in (Union, UnionType):
         return True, arms[-1] if arms else None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ase.data import atomic_numbers, covalent_radii
 
-from clebsch.config import load_yaml
 from clebsch.data import (
     Configuration,
     Graph,
@@ -38,7 +37,7 @@ from clebsch.evaluate import (
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig, find_device
 from clebsch.models.serialization import read_potential_header, save_potential
 from clebsch.ops import default_backend
-from clebsch.recipe import DatasetSource, FileSource, LeastSquaresFit, RunConfig, load_recipe, parse_recipe
+from clebsch.recipe import DatasetSource, FileSource, LeastSquaresFit, RunConfig, load_recipe, load_recorded
 from clebsch.train import FitResult, fit
 from clebsch.train.checkpoint import list_differences
 from clebsch.train.least_squares import LeastSquaresResult, fit_least_squares
@@ -205,7 +204,7 @@ def claim_directory(config: RunConfig) -> Path:
     """
     path = config.output / CONFIG_NAME
     if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
-        earlier = parse_recipe(load_yaml(path), str(path))
+        earlier = load_recorded(path)
         differences = list_differences(earlier.course(), config.course())
         if differences:
             raise ConfigError(

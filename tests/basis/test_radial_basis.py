@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -132,6 +133,26 @@ def test_wrong_configurations_are_errors():
     ):
         with pytest.raises(ConfigError, match=message):
             parse(**options)
+
+
+class Powers(BasisFunctions):
+    """x^n with x = r / r_max and n from 0: what a new radial basis takes, but for its entry in the union."""
+
+    kind: Literal["powers"] = "powers"
+
+    def constants(self, r_max: float) -> dict[str, torch.Tensor]:
+        return {"powers": torch.arange(self.num, dtype=torch.float64)}
+
+    def functions(self, r: torch.Tensor, r_max: float, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return (r / r_max) ** constants["powers"]
+
+
+def test_a_new_radial_basis_is_one_class():
+    module, r = RadialBasis(Powers(num=3), R_MAX, torch.float32), torch.tensor([0.5, 2.0, R_MAX])
+    x = (r / R_MAX)[:, None]
+    expected = torch.cat([torch.ones_like(x), x, x**2], dim=1) * cutoff_function(PolynomialCutoff(), r, R_MAX)[:, None]
+    torch.testing.assert_close(module(r), expected)
+    assert not module.state_dict()
 
 
 def test_without_a_kind_it_is_bessel():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from clebsch.config import StrictConfig, default_form
+from clebsch.config import DefaultForm, StrictConfig
 
 
 class PolynomialCutoff(StrictConfig):
@@ -41,7 +41,7 @@ class SmoothCutoff(StrictConfig):
         return torch.exp(-(x**2) / (1 - x**2))
 
 
-CutoffConfig = Annotated[PolynomialCutoff | SmoothCutoff, Field(discriminator="kind"), default_form("polynomial")]
+CutoffConfig = Annotated[PolynomialCutoff | SmoothCutoff, Field(discriminator="kind"), DefaultForm("polynomial")]
 
 
 def cutoff_function(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from clebsch.models import presets
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.core import CoreRadii
 from clebsch.models.device import find_device
 from clebsch.models.multi_ace import MultiACE
 from clebsch.models.potential import Potential, PotentialConfig, Prediction
-from clebsch.models.presets import botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.models.serialization import load_potential, read_potential_header, save_potential
 from clebsch.models.zbl import ZBL
 
@@ -20,14 +20,9 @@ __all__ = [
     "PotentialConfig",
     "Prediction",
     "ZBL",
-    "botnet",
-    "clebsch",
     "find_device",
-    "linear_ace",
     "load_potential",
-    "mace",
-    "nequip",
-    "pace",
+    "presets",
     "read_potential_header",
     "save_potential",
 ]

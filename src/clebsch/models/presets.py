@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from clebsch.basis import Bessel, BoosterConfig, Chebyshev, PolynomialCutoff, RadialConfig
@@ -295,3 +295,8 @@ def _stack(first: LayerConfig, inner: LayerConfig, last: LayerConfig, num_layers
 
 def _both_parities(l_max: int) -> str:
     return "+".join(f"{degree}{parity}" for degree in range(l_max + 1) for parity in "eo")
+
+
+PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
+    function.__name__: function for function in (clebsch, linear_ace, nequip, botnet, mace, pace)
+}

@@ -29,9 +29,10 @@ from clebsch.models.tensor_file import (
     without_prefix,
     write_tensor_file,
 )
+from clebsch.models.upgrade import upgrade_model
 from clebsch.ops import default_backend
 
-POTENTIAL = FileFormat(kind="potential", version=1)
+POTENTIAL = FileFormat(kind="potential", version=2)
 
 
 def save_potential(
@@ -89,7 +90,7 @@ def load_potential(
     """
     tensors, header = read_tensor_file(path, POTENTIAL)
     try:
-        config = parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
+        config = parse_config(PotentialConfig, _upgraded(header)["config"], f"the header of '{path}'")
     except ConfigError as error:
         raise CheckpointError(
             f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."
@@ -106,12 +107,19 @@ def load_potential(
 
 
 def read_potential_header(path: str | Path) -> dict[str, Any]:
-    """Return format, versions, config, dtype and training metadata of a saved potential without its weights.
+    """Return format, versions, config (as the newest format has it), dtype and metadata, without the weights.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind or version.
     """
-    return read_header(path, POTENTIAL)
+    return _upgraded(read_header(path, POTENTIAL))
+
+
+def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
+    if header["format_version"] >= 2:
+        return header
+    config = header["config"]
+    return {**header, "config": {**config, "model": upgrade_model(config["model"])}}
 
 
 def _rebuild(

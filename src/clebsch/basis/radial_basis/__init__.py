@@ -11,10 +11,10 @@ from clebsch.basis.radial_basis.chebyshev import Chebyshev
 from clebsch.basis.radial_basis.exp_bernstein import ExpBernstein
 from clebsch.basis.radial_basis.functions import BasisFunctions, RadialBasis
 from clebsch.basis.radial_basis.gaussian import Gaussian
-from clebsch.config import default_form
+from clebsch.config import DefaultForm
 
 RadialBasisConfig = Annotated[
-    Bessel | Chebyshev | Gaussian | ExpBernstein, Field(discriminator="kind"), default_form("bessel")
+    Bessel | Chebyshev | Gaussian | ExpBernstein, Field(discriminator="kind"), DefaultForm("bessel")
 ]
 
 __all__ = ["BasisFunctions", "Bessel", "Chebyshev", "ExpBernstein", "Gaussian", "RadialBasis", "RadialBasisConfig"]

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from clebsch.config import default_form
+from clebsch.config import DefaultForm
 from clebsch.train.optimizers.adam import Adam, AdamW
 from clebsch.train.optimizers.muon import Muon
 from clebsch.train.optimizers.settings import trainable_parameters
 from clebsch.train.optimizers.state import load_optimizer_tensors, optimizer_tensors, set_lr
 
-OptimizerConfig = Annotated[Adam | AdamW | Muon, Field(discriminator="kind"), default_form("adam")]
+OptimizerConfig = Annotated[Adam | AdamW | Muon, Field(discriminator="kind"), DefaultForm("adam")]
 
 __all__ = [
     "Adam",
