@@ -16,7 +16,7 @@ from pathlib import Path
 from clebsch.files import write_json
 from clebsch.models.serialization import load_potential, save_potential
 from clebsch.pretrained import FOLDER
-from clebsch.recipe import load_recipe
+from clebsch.recipe import load_recipe, load_recorded
 from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="its recipe, in this repository")
     arguments = parser.parse_args()
     recipe = arguments.recipe.resolve().relative_to(ROOT)
-    wanted, found = (load_recipe(path) for path in (ROOT / recipe, arguments.run / CONFIG_NAME))
+    wanted, found = load_recipe(ROOT / recipe), load_recorded(arguments.run / CONFIG_NAME)
     potential = load_potential(arguments.run / POTENTIAL_NAME)
     same = wanted.model_dump(exclude=FREE) == found.model_dump(exclude=FREE)
     if not (same and wanted.stands_for(potential.config.model)):

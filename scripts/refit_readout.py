@@ -22,7 +22,7 @@ from clebsch.evaluation import compare
 from clebsch.evaluation.accuracy import Comparison, accuracy
 from clebsch.models.readout import Readout
 from clebsch.models.serialization import load_potential
-from clebsch.recipe import load_recipe
+from clebsch.recipe import load_recorded
 from clebsch.run import POTENTIAL_NAME, read_sets
 from clebsch.training import TrainConfig
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the run")
     folder = parser.parse_args().run
-    config = load_recipe(folder / "config.yaml")
+    config = load_recorded(folder / "config.yaml")
     if not isinstance(config.train, TrainConfig):
         raise SystemExit("The run is already a least-squares fit.")
     sets = read_sets(config.data, config.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from rich.console import Console
 
+from clebsch.basis import Gaussian, SmoothCutoff
 from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
 from clebsch.errors import ClebschError, ConfigError, DataError
 from clebsch.evaluation import evaluate
-from clebsch.models import MultiACEConfig, mace
+from clebsch.models import MultiACEConfig
+from clebsch.models.presets import PRESETS, mace
 from clebsch.models.serialization import load_potential
-from clebsch.recipe import PRESETS, FullModel, PresetModel, RunConfig, load_recipe, parse_recipe
+from clebsch.recipe import FullModel, PresetModel, RunConfig, load_recipe, load_recorded, parse_recipe
 from clebsch.run import RunResult, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +86,33 @@ def test_going_on_is_exact(finished: RunResult, alloy_file: Path, tmp_path: Path
 def test_other_settings_in_the_same_folder(finished: RunResult, alloy_file: Path):
     with pytest.raises(ConfigError, match=r"other settings(.|\n)*model.num_channels: 4 .* 6 now(.|\n)*another output"):
         run(recipe(alloy_file, finished.directory, model={**MACE, "num_channels": 6}))
+
+
+def test_a_recipe_recorded_by_an_earlier_version(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    """When all optimisers and radial bases had all options: the run goes on, unless one was set that is no more."""
+    shutil.copytree(finished.directory, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    recorded = load_yaml(path)
+    recorded["train"]["optimizer"]["momentum"] = 0.95
+    path.write_text(yaml.safe_dump(recorded))
+    with pytest.raises(ConfigError, match=r"unknown key 'train\.optimizer\.momentum'"):
+        load_recipe(path)
+    assert load_recorded(path) == load_recipe(finished.directory / "config.yaml")
+    assert run(recipe(alloy_file, tmp_path / "run")).accuracies == finished.accuracies
+    recorded["train"]["optimizer"]["momentum"] = 0.9
+    path.write_text(yaml.safe_dump(recorded))
+    with pytest.raises(ConfigError, match=r"unknown key 'train\.optimizer\.momentum'"):
+        load_recorded(path)
+    basis = {"kind": "gaussian", "num": 4, "trainable": False, "decay": 0.0, "cutoff": {"kind": "smooth", "p": 5}}
+    path.write_text(
+        yaml.safe_dump({**recorded, "model": {"layers": [{"hidden_irreps": "0e"}], "radial_basis": basis}, "train": {}})
+    )
+    model = load_recorded(path).model
+    assert isinstance(model, FullModel) and model.radial_basis == Gaussian(num=4, cutoff=SmoothCutoff())
+
+
+def test_a_recipe_is_read_without_making_classes(alloy_file: Path, tmp_path: Path):
+    assert type(recipe(alloy_file, tmp_path)) is RunConfig
 
 
 def test_a_preset_that_has_changed(finished: RunResult, alloy_file: Path, monkeypatch: pytest.MonkeyPatch):

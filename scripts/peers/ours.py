@@ -9,7 +9,8 @@ import torch
 from side_by_side import training_step
 
 from clebsch.data import Configuration
-from clebsch.models import Potential, PotentialConfig, botnet, mace, nequip, pace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import botnet, mace, nequip, pace
 from clebsch.version import __version__
 
 

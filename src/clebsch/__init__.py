@@ -25,18 +25,7 @@ if TYPE_CHECKING:
     from clebsch.deploy.ase import Calculator
     from clebsch.deploy.predict import predict
     from clebsch.evaluation import evaluate
-    from clebsch.models import (
-        MultiACE,
-        MultiACEConfig,
-        Potential,
-        PotentialConfig,
-        botnet,
-        clebsch,
-        linear_ace,
-        mace,
-        nequip,
-        pace,
-    )
+    from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import save_potential as save
     from clebsch.pretrained import load
     from clebsch.recipe import RunConfig
@@ -54,15 +43,10 @@ _HOME = {
     "PotentialConfig": "clebsch.models",
     "RunConfig": "clebsch.recipe",
     "RunResult": "clebsch.run",
-    "botnet": "clebsch.models",
-    "clebsch": "clebsch.models",
     "evaluate": "clebsch.evaluation",
-    "linear_ace": "clebsch.models",
     "load": "clebsch.pretrained",
-    "mace": "clebsch.models",
-    "nequip": "clebsch.models",
-    "pace": "clebsch.models",
     "predict": "clebsch.deploy.predict",
+    "presets": "clebsch.models",
     "read": "clebsch.data:read_configurations",
     "save": "clebsch.models.serialization:save_potential",
     "train": "clebsch.run:run",
@@ -79,15 +63,10 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "__version__",
-    "botnet",
-    "clebsch",
     "evaluate",
-    "linear_ace",
     "load",
-    "mace",
-    "nequip",
-    "pace",
     "predict",
+    "presets",
     "read",
     "save",
     "train",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from clebsch.errors import ConfigError, did_you_mean
 
@@ -19,6 +22,45 @@ class StrictConfig(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class DefaultForm:
+    """Annotates a union of configurations that ``key`` tells apart: a section without it has the form ``tag``."""
+
+    tag: str
+    key: str = "kind"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def complete(section: Any) -> Any:
+            return {self.key: self.tag, **section} if isinstance(section, Mapping) else section
+
+        return core_schema.no_info_before_validator_function(complete, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        found["anyOf"] = found.pop("oneOf")  # without the key a section may look like several forms
+        return found
+
+
+def drop_former(section: Mapping[str, Any], union: Any, former: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section that was saved when all forms of ``union`` had all options, with those of its form.
+
+    An option that its form does not have is dropped if it has its ``former`` default; with any other value it stays,
+    and is then an unknown key.
+    """
+    form = forms(union).get(section.get("kind"))
+    known = former if form is None else form.model_fields
+    return {key: value for key, value in section.items() if key in known or key not in former or value != former[key]}
+
+
+def forms(union: Any, key: str = "kind") -> dict[Any, Any]:
+    """Return the configurations of a discriminated union by the tag of each."""
+    found: dict[Any, Any] = {}
+    for form in get_args(get_args(union)[0]):
+        tags = [note.tag for note in get_args(form) if isinstance(note, Tag)]
+        found |= dict.fromkeys(tags or get_args(form.model_fields[key].annotation), form)
+    return found
 
 
 class _Loader(yaml.SafeLoader):
@@ -142,44 +184,64 @@ def _yaml_value(override: str, value: str) -> Any:
 
 
 def _explain(cls: type[BaseModel], item: Any) -> str:
-    path, _ = _walk(cls, item["loc"])
+    path, found = _walk(cls, item["loc"])
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
-        _, models = _walk(cls, item["loc"][:-1])
-        options = sorted({name for model in models for name in model.model_fields})
+        _, above = _walk(cls, item["loc"][:-1])
+        options = sorted({name for model in _models_in(above) for name in model.model_fields})
         known = f" Known keys: {', '.join(options)}." if options else ""
         return f"unknown key '{key}'.{did_you_mean(path[-1], options)}{known}"
     if item["type"] == "missing":
         return f"key '{key}' is missing and has no default."
-    if item["type"] == "union_tag_not_found":
+    if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
         tag = item["ctx"]["discriminator"].strip("'")
-        kinds = ", ".join(str(model.model_fields[tag].default) for model in _walk(cls, item["loc"])[1])
-        return f"key '{key}.{tag}' is missing. Give one of {kinds}."
+        kinds = list(forms(found, tag))
+        if item["type"] == "union_tag_not_found":
+            return f"key '{key}.{tag}' is missing. Give one of {', '.join(kinds)}."
+        name = item["ctx"]["tag"]
+        return f"key '{key}.{tag}': expected one of {', '.join(kinds)}, got '{name}'.{did_you_mean(name, kinds)}"
     given = item.get("input")
     shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r})"
     reason = item["msg"].removeprefix("Value error, ")
     return f"key '{key}': {reason}{shown}." if key else f"{reason}{shown}."
 
 
-def _walk(cls: type[BaseModel], location: Sequence[Any]) -> tuple[list[str], list[type[BaseModel]]]:
-    """Keys of ``location`` as a user writes them, and the configurations that the last one can hold.
-
-    Where a section has several forms, pydantic puts the form's tag into the location; it picks the form and is no key.
-    """
-    models: list[type[BaseModel]] = [cls]
+def _walk(cls: type[BaseModel], location: Sequence[Any]) -> tuple[list[str], Any]:
+    """Keys of ``location`` as a user writes them, and the type of what the last one holds, None where it is unknown."""
     path: list[str] = []
+    here: Any = cls
     for part in location:
-        tagged = [m for m in models if any(field.default == part for field in m.model_fields.values())]
-        fields = [m.model_fields[part] for m in models if part in m.model_fields]
-        if tagged and not fields and not isinstance(part, int):
-            models = tagged
-            continue
-        path.append(str(part))
-        models = [found for field in fields for found in _models_in(field.annotation)] or models
-    return path, models
+        is_key, here = _below(here, part)
+        path += [str(part)] if is_key else []
+    return path, here
+
+
+def _below(here: Any, part: Any) -> tuple[bool, Any]:
+    """Whether one part of a location is a key of the type ``here``, and the type that it leads to.
+
+    Where a value has several forms, pydantic puts the form into the location; it picks the form and is no key.
+    """
+    origin = get_origin(here)
+    if origin is Annotated:
+        bare, *notes = get_args(here)
+        key = next((note.discriminator for note in notes if getattr(note, "discriminator", None)), None)
+        return (False, forms(here, key).get(part)) if key else _below(bare, part)
+    if origin is None and isinstance(here, type) and issubclass(here, BaseModel):
+        field = here.model_fields.get(part)
+        if field is None:
+            return True, None
+        notes = (*field.metadata, field)
+        return True, Annotated[(field.annotation, *notes)]
+    arms = [arm for arm in get_args(here) if arm not in (NoneType, Ellipsis)]
+    if origin not in (Union, UnionType):
+        return True, arms[-1] if arms else None
+    if len(arms) == 1:
+        return _below(arms[0], part)
+    name = str(part).partition("[")[0]
+    return False, next((arm for arm in arms if name == getattr(get_origin(arm) or arm, "__name__", None)), None)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models_in(argument)]

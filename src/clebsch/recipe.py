@@ -5,26 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
-from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_config
+from clebsch.config import DefaultForm, StrictConfig, apply_overrides, load_yaml, parse_config
 from clebsch.data import LabelKeys
-from clebsch.errors import ConfigError, did_you_mean
-from clebsch.models import MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACEConfig
+from clebsch.models.presets import PRESETS
+from clebsch.models.upgrade import upgrade_model
 from clebsch.training import TrainConfig
 from clebsch.training.least_squares import LeastSquaresConfig
-
-PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
-    "clebsch": clebsch,
-    "linear_ace": linear_ace,
-    "nequip": nequip,
-    "botnet": botnet,
-    "mace": mace,
-    "pace": pace,
-}
+from clebsch.training.upgrade import upgrade_fit
 
 
 class DatasetSource(StrictConfig):
@@ -168,23 +161,34 @@ class LeastSquaresFit(LeastSquaresConfig):
         return self.model_dump(mode="json")
 
 
-# One key tells the choices of a section apart; it is read first, so that an error speaks of one choice only.
-_DATA: dict[str, type[StrictConfig]] = {"dataset": DatasetSource, "files": FileSource}
-
-
 def preset_config(name: str) -> type[PresetModel]:
     """The strict configuration of a preset, its fields the arguments of the function."""
     return _PRESET_MODELS[name]
 
 
 _PRESET_MODELS = {name: _preset_model(name, function) for name, function in PRESETS.items()}
-_MODELS: dict[str, type[StrictConfig]] = dict(_PRESET_MODELS)
-_FITS: dict[str, type[StrictConfig]] = {"gradient": GradientFit, "least_squares": LeastSquaresFit}
+
+
+def _form(key: str, form: type[StrictConfig]) -> Discriminator:
+    """The tag "named" where a section has ``key``, as only ``form`` does, else "other"."""
+
+    def tag(section: Any) -> str:
+        has_key = section.get(key) is not None if isinstance(section, Mapping) else isinstance(section, form)
+        return "named" if has_key else "other"
+
+    return Discriminator(tag)
+
 
 if TYPE_CHECKING:
-    Model = PresetModel | FullModel
+    Preset = PresetModel
 else:
-    Model = Union[(*_MODELS.values(), FullModel)]
+    Preset = Annotated[Union[tuple(_PRESET_MODELS.values())], Field(discriminator="preset")]  # noqa: UP007
+
+Data = Annotated[
+    Annotated[DatasetSource, Tag("named")] | Annotated[FileSource, Tag("other")], _form("dataset", DatasetSource)
+]
+Model = Annotated[Annotated[Preset, Tag("named")] | Annotated[FullModel, Tag("other")], _form("preset", PresetModel)]
+Fit = Annotated[GradientFit | LeastSquaresFit, Field(discriminator="method"), DefaultForm("gradient", "method")]
 
 
 class RunConfig(StrictConfig):
@@ -207,10 +211,10 @@ class RunConfig(StrictConfig):
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
     backend: str | None = None
-    data: DatasetSource | FileSource
+    data: Data
     model: Model
     energy: Energy = Energy()
-    train: GradientFit | LeastSquaresFit = GradientFit()
+    train: Fit = GradientFit()
 
     def as_yaml(self) -> str:
         """The whole recipe, defaults included, as YAML that `load_recipe` reads."""
@@ -234,27 +238,13 @@ def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: S
     return parse_recipe(apply_overrides(mapping, overrides), where)
 
 
+def load_recorded(path: str | Path) -> RunConfig:
+    """Read the recipe that a run has recorded in its folder, also one of an earlier version; raises ConfigError."""
+    upgrades = {"model": upgrade_model, "train": upgrade_fit}
+    recorded = {key: upgrades.get(key, lambda section: section)(section) for key, section in load_yaml(path).items()}
+    return parse_recipe(recorded, str(path))
+
+
 def parse_recipe(mapping: Mapping[str, Any], where: str = "recipe") -> RunConfig:
     """Validate a recipe; raises ConfigError that names ``where``, the dotted key and the cure."""
-    data, model, train = (mapping.get(name) for name in ("data", "model", "train"))
-    sections = {
-        "data": _DATA["dataset" if isinstance(data, Mapping) and "dataset" in data else "files"],
-        "model": _choice(_MODELS, model, "model.preset", where) or FullModel,
-        "train": _choice(_FITS, train, "train.method", where) or GradientFit,
-    }
-    fields: dict[str, Any] = {name: (choice, RunConfig.model_fields[name]) for name, choice in sections.items()}
-    return parse_config(create_model("RunConfig", __base__=RunConfig, **fields), mapping, where)
-
-
-def _choice(choices: Mapping[str, type[StrictConfig]], section: Any, key: str, where: str) -> type[StrictConfig] | None:
-    """The class that the last part of ``key`` picks for a section, None where the section does not have it."""
-    name = section.get(key.split(".")[-1]) if isinstance(section, Mapping) else None
-    if name is None:
-        return None
-    if name not in choices:
-        known = ", ".join(choices)
-        raise ConfigError(
-            f"{where} is not valid:\n  - key '{key}': expected one of {known}, got {name!r}."
-            f"{did_you_mean(str(name), choices)}"
-        )
-    return choices[name]
+    return parse_config(RunConfig, mapping, where)

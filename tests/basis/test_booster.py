@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clebsch.basis import BoosterConfig, EdgeBooster, RadialBasis, RadialBasisConfig
+from clebsch.basis import Bessel, BoosterConfig, EdgeBooster, RadialBasis
 from clebsch.basis.booster import booster_paths, harmonic_product
 from clebsch.o3 import clebsch_gordan, spherical_harmonics
 
@@ -37,7 +37,7 @@ def edges() -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(EDGES, 3))
     r = torch.from_numpy(np.linalg.norm(vectors, axis=1))
-    basis = RadialBasis(RadialBasisConfig(num=NUM_BASIS), R_MAX, torch.float64)(r)
+    basis = RadialBasis(Bessel(num=NUM_BASIS), R_MAX, torch.float64)(r)
     return vectors, basis, torch.from_numpy(rng.integers(ELEMENTS**2, size=EDGES))
 
 
@@ -115,7 +115,7 @@ def test_published_paths():
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_it_ends_at_the_cutoff(level: int):
-    module, basis = booster(level, 2), RadialBasis(RadialBasisConfig(num=NUM_BASIS), R_MAX, torch.float64)
+    module, basis = booster(level, 2), RadialBasis(Bessel(num=NUM_BASIS), R_MAX, torch.float64)
     r = torch.tensor([R_MAX - 1e-6, R_MAX, R_MAX + 1], dtype=torch.float64, requires_grad=True)
     boosted = module(basis(r), torch.tensor([0, 1, 2]))
     (slope,) = torch.autograd.grad(boosted.sum(), r)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 import torch
 from numpy.polynomial.chebyshev import chebvander
-from pydantic import ValidationError
 from scipy.special import comb, eval_chebyt
 
-from clebsch.basis import CutoffConfig, RadialBasis, RadialBasisConfig, cutoff_function
+from clebsch.basis import BasisFunctions, Bessel, PolynomialCutoff, RadialBasis, SmoothCutoff, cutoff_function
 from clebsch.config import parse_config
 from clebsch.errors import ConfigError
+from clebsch.models import MultiACEConfig
 
 R_MAX = 5.0
 R = np.linspace(0.3, R_MAX - 0.01, 40)
 KINDS = ["bessel", "chebyshev", "gaussian", "exp_bernstein"]
 
 
-def basis(kind: str, num: int = 6, *, dtype: torch.dtype = torch.float64, **options) -> RadialBasis:
-    config = RadialBasisConfig.model_validate({"kind": kind, "num": num, **options})
-    return RadialBasis(config, R_MAX, dtype)
+def parse(**options: Any) -> BasisFunctions:
+    """The radial basis of a model with these options."""
+    model = {"elements": ["H"], "layers": [{"hidden_irreps": "0e"}], "radial_basis": options}
+    return parse_config(MultiACEConfig, model).radial_basis
+
+
+def basis(kind: str, num: int = 6, *, dtype: torch.dtype = torch.float64, **options: Any) -> RadialBasis:
+    return RadialBasis(parse(kind=kind, num=num, **options), R_MAX, dtype)
 
 
 def formula(kind: str, num: int) -> np.ndarray:
@@ -43,7 +51,7 @@ def formula(kind: str, num: int) -> np.ndarray:
 def test_the_formula(kind: str, num: int):
     module, r = basis(kind, num), torch.from_numpy(R)
     np.testing.assert_allclose(module.functions(r).detach().numpy(), formula(kind, num), atol=1e-12)
-    envelope = cutoff_function(CutoffConfig(), r, R_MAX)
+    envelope = cutoff_function(PolynomialCutoff(), r, R_MAX)
     torch.testing.assert_close(module(r), module.functions(r) * envelope[:, None], rtol=0, atol=0)
     torch.testing.assert_close(module.envelope(r), envelope, rtol=0, atol=0)
 
@@ -75,9 +83,9 @@ def test_bessel_functions_are_orthonormal_in_the_ball():
     np.testing.assert_allclose(np.einsum("rn,rm,r->nm", b, b, weights * r**2), np.eye(6), atol=1e-12)
 
 
-@pytest.mark.parametrize("cutoff", [CutoffConfig(p=6), CutoffConfig(kind="smooth")], ids=["polynomial", "smooth"])
+@pytest.mark.parametrize("cutoff", [PolynomialCutoff(p=6), SmoothCutoff()], ids=["polynomial", "smooth"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_ends_at_the_cutoff(kind: str, cutoff: CutoffConfig):
+def test_it_ends_at_the_cutoff(kind: str, cutoff: PolynomialCutoff | SmoothCutoff):
     r = torch.tensor([R_MAX - 1e-5, R_MAX, R_MAX + 1], dtype=torch.float64, requires_grad=True)
     values = basis(kind, cutoff=cutoff)(r)
     (slope,) = torch.autograd.grad(values.sum(), r)
@@ -87,7 +95,7 @@ def test_it_ends_at_the_cutoff(kind: str, cutoff: CutoffConfig):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_derivatives(kind: str):
-    module = basis(kind, trainable=kind in ("bessel", "exp_bernstein"))
+    module = basis(kind, **({"trainable": True} if kind in ("bessel", "exp_bernstein") else {}))
     r = torch.tensor([0.7, 2.3, 4.4], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(module, r) and torch.autograd.gradgradcheck(module, r)
 
@@ -108,20 +116,44 @@ def test_only_what_is_trained_is_a_parameter(kind: str):
         assert list(module.state_dict()) == ["constants"] and module.constants.grad is not None
         assert bool((module.constants.grad != 0).all())
     else:
-        with pytest.raises(
-            ConfigError, match=f"the radial basis '{kind}' has nothing to train; set trainable to false"
-        ):
-            parse_config(RadialBasisConfig, {"kind": kind, "trainable": True})
+        with pytest.raises(ConfigError, match=r"unknown key 'radial_basis\.trainable'\. .*Known keys: cutoff, .*num\."):
+            parse(kind=kind, trainable=True)
 
 
 def test_wrong_configurations_are_errors():
-    with pytest.raises(
-        ConfigError, match="basis 'gaussian' are equally smooth; set decay to 0 or choose bessel or cheb"
+    for options, message in (
+        ({"kind": "gaussian", "decay": 1}, r"unknown key 'radial_basis\.decay'\. Known keys: cutoff, kind, num\."),
+        ({"cutof": {}}, r"unknown key 'radial_basis\.cutof'\. Did you mean 'cutoff'\?"),
+        ({"bessel": 1}, r"unknown key 'radial_basis\.bessel'\. "),
+        ({"kind": "besel"}, r"'radial_basis\.kind': expected one of bessel, .*, got 'besel'\. Did you mean 'bessel'\?"),
+        ({"cutoff": {"kind": "smooth", "p": 5}}, r"unknown key 'radial_basis\.cutoff\.p'\. Known keys: kind\."),
+        ({"cutoff": {"p": 1}}, r"'radial_basis\.cutoff\.p': Input should be greater than or equal to 2 \(got 1\)"),
+        ({"num": 0}, r"'radial_basis\.num': Input should be greater"),
+        ({"kind": "gaussian", "num": "many"}, r"'radial_basis\.num': Input should be a valid integer"),
     ):
-        parse_config(RadialBasisConfig, {"kind": "gaussian", "decay": 1})
-    with pytest.raises(ConfigError, match=r"unknown key 'cutof'\. Did you mean 'cutoff'\?"):
-        parse_config(RadialBasisConfig, {"cutof": {}})
-    with pytest.raises(ValidationError):
-        RadialBasisConfig(num=0)
-    with pytest.raises(ValidationError):
-        CutoffConfig(p=1)
+        with pytest.raises(ConfigError, match=message):
+            parse(**options)
+
+
+class Powers(BasisFunctions):
+    """x^n with x = r / r_max and n from 0: what a new radial basis takes, but for its entry in the union."""
+
+    kind: Literal["powers"] = "powers"
+
+    def constants(self, r_max: float) -> dict[str, torch.Tensor]:
+        return {"powers": torch.arange(self.num, dtype=torch.float64)}
+
+    def functions(self, r: torch.Tensor, r_max: float, constants: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return (r / r_max) ** constants["powers"]
+
+
+def test_a_new_radial_basis_is_one_class():
+    module, r = RadialBasis(Powers(num=3), R_MAX, torch.float32), torch.tensor([0.5, 2.0, R_MAX])
+    x = (r / R_MAX)[:, None]
+    expected = torch.cat([torch.ones_like(x), x, x**2], dim=1) * cutoff_function(PolynomialCutoff(), r, R_MAX)[:, None]
+    torch.testing.assert_close(module(r), expected)
+    assert not module.state_dict()
+
+
+def test_without_a_kind_it_is_bessel():
+    assert parse(num=4, cutoff={"p": 6}) == Bessel(num=4, cutoff=PolynomialCutoff(p=6))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from clebsch.basis import SplineGrid
+from clebsch.basis.spline import interpolation_matrix
 from clebsch.errors import ConfigError
 
 
@@ -62,6 +66,50 @@ def test_smooth_where_intervals_meet():
     (curvature,) = torch.autograd.grad(slope.sum(), sides)
     for pair, tolerance in ((value, 1e-9), (slope, 1e-8), (curvature, 1e-6)):
         assert abs((pair[0] - pair[1]).item()) < tolerance
+
+
+@pytest.mark.parametrize("intervals", [8, 256, 257, 300, 384, 512, 1000])
+def test_long_grids_are_interpolated_as_one_matrix_would(intervals: int):
+    grid = SplineGrid(intervals, 5.0, torch.float64)
+    identity = torch.eye(intervals - 1, dtype=torch.float64)
+    matrix = interpolation_matrix(intervals)
+    np.testing.assert_allclose(grid.control_points(identity).numpy(), matrix, rtol=0, atol=4e-15)
+    values = torch.randn(3, intervals - 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values.requires_grad_(True)
+    found, expected = grid.control_points(values), torch.from_numpy(matrix) @ values
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)
+    (transposed,) = torch.autograd.grad((found * expected.detach()).sum(), values)
+    expected = torch.from_numpy(matrix).mT @ expected
+    torch.testing.assert_close(transposed, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_long_grids_need_little_memory():
+    """A matrix of 2,048 intervals has 34 MB."""
+    grid = SplineGrid(2048, 5.0, torch.float64)
+    assert sum(buffer.nbytes for buffer in grid.buffers()) < 2.5e6
+
+
+@pytest.mark.parametrize("intervals", [16, 300])
+def test_it_can_be_differentiated_and_traced(intervals: int):
+    grid = SplineGrid(intervals, 5.0, torch.float64)
+    values = torch.randn(intervals - 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def points(values: torch.Tensor) -> torch.Tensor:
+        return grid.control_points(values)
+
+    def slopes(values: torch.Tensor) -> torch.Tensor:
+        values = values.detach().requires_grad_(True)
+        return torch.autograd.grad(grid.control_points(values).square().sum(), values)[0]
+
+    for function in (points, slopes):
+        expected = function(values)
+        assert torch.equal(make_fx(function)(values)(values), expected)
+    with FakeTensorMode():
+        fake = SplineGrid(intervals, 5.0, torch.float32).control_points(torch.empty(intervals - 1, 3))
+        assert fake.shape == (intervals + 3, 3)
+    rough = values.requires_grad_(True)
+    assert torch.autograd.gradcheck(points, rough, fast_mode=True)
+    assert torch.autograd.gradgradcheck(points, rough, fast_mode=True)
 
 
 def test_too_few_intervals():

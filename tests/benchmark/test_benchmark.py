@@ -13,7 +13,8 @@ from clebsch.benchmark.published import MOLECULES, published_mae, published_rmse
 from clebsch.benchmark.run import name_potentials
 from clebsch.data import read_configurations
 from clebsch.errors import ConfigError, DataError
-from clebsch.models import Potential, PotentialConfig, linear_ace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import linear_ace
 from clebsch.models.serialization import save_potential
 
 DATA = os.environ.get("CLEBSCH_DATA")

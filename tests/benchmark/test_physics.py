@@ -12,7 +12,8 @@ from clebsch.benchmark.dimers import DimerCurve
 from clebsch.benchmark.dynamics import DynamicsError, what_broke
 from clebsch.data import Configuration
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig, linear_ace, mace
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models.presets import linear_ace, mace
 
 SMALL = {"elements": ("H", "O"), "r_max": 3.5, "num_channels": 4, "l_max": 2}
 E0 = {"H": -13.6, "O": -2042.1}

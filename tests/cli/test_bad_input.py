@@ -13,7 +13,8 @@ import yaml
 from ase import Atoms
 
 from clebsch.cli import main
-from clebsch.models import Potential, PotentialConfig, linear_ace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import linear_ace
 from clebsch.models.serialization import save_potential
 
 SCREEN = 24

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from clebsch.cli import main
-from clebsch.models import Potential, PotentialConfig, mace, nequip
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import mace, nequip
 from clebsch.models.serialization import save_potential
 from clebsch.version import __version__
 
@@ -196,6 +197,9 @@ def test_schema(capsys: pytest.CaptureFixture[str]):
     assert {"pace_preset", "mace_preset", "FullModel", "GradientFit", "LeastSquaresFit"} <= set(schema["$defs"])
     assert schema["$defs"]["pace_preset"]["properties"]["num_channels"]["type"] == "integer"
     assert schema["additionalProperties"] is False
+    # A section without its kind may look like several forms, which is no mistake.
+    for section, key in (("GradientFit", "optimizer"), ("FullModel", "radial_basis")):
+        assert "anyOf" in (forms := schema["$defs"][section]["properties"][key]) and "oneOf" not in forms
     # The key that picks a form of a section is required in it, or an editor would take one form for another.
     assert "preset" in schema["$defs"]["pace_preset"]["required"]
     assert "method" in schema["$defs"]["LeastSquaresFit"]["required"]

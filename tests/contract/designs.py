@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from clebsch.models import (
-    MultiACEConfig,
-    Potential,
-    PotentialConfig,
-    botnet,
-    linear_ace,
-    mace,
-    nequip,
-    pace,
-)
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 
 ELEMENTS = ("H", "C", "O")
 E0 = {"H": -13.6, "C": -1029.4, "O": -2042.1}

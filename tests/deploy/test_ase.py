@@ -14,7 +14,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.md.verlet import VelocityVerlet
 
 import clebsch
-from clebsch import Calculator, Potential, PotentialConfig, pace
+from clebsch import Calculator, Potential, PotentialConfig, presets
 from clebsch.errors import ClebschError, DataError
 
 E0 = {"H": -13.0, "C": -1030.0, "O": -2040.0, "Cu": -1.0}
@@ -22,7 +22,7 @@ E0 = {"H": -13.0, "C": -1030.0, "O": -2040.0, "Cu": -1.0}
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
-    model = pace(elements=tuple(E0), r_max=3.5, num_channels=4, l_max=2, L_max=1, correlation=2)
+    model = presets.pace(elements=tuple(E0), r_max=3.5, num_channels=4, l_max=2, L_max=1, correlation=2)
     model = model.model_copy(update={"avg_num_neighbors": 8.0})
     return Potential(PotentialConfig(model=model), e0=E0, scale=20.0, dtype=torch.float64, seed=1)
 

@@ -11,7 +11,8 @@ import torch
 from clebsch.data import Configuration, build_graphs
 from clebsch.errors import DataError
 from clebsch.evaluation import Comparison, accuracy, compare, evaluate
-from clebsch.models import Potential, PotentialConfig, linear_ace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import linear_ace
 
 E0 = {"H": -1.0, "O": -5.0}
 JSON_KEYS = {

@@ -6,7 +6,8 @@ import pytest
 
 from clebsch.evaluation import describe
 from clebsch.evaluation.cost import convolution_flops, product_flops
-from clebsch.models import MultiACE, MultiACEConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACE, MultiACEConfig
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.o3 import Irreps
 from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor
 

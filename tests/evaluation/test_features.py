@@ -11,7 +11,7 @@ from ase import Atoms
 
 from clebsch.data import Batch, Configuration, build_graph, collate
 from clebsch.evaluation import feature_sizes
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig, clebsch
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, presets
 
 ELEMENTS = ("H", "C", "O")
 Size = Literal["S", "M", "L"]
@@ -39,7 +39,7 @@ def with_average(config: MultiACEConfig, batch: Batch) -> MultiACEConfig:
 @pytest.mark.parametrize("size", ["S", "M", "L"])
 def test_features_of_untrained_clebsch_neither_vanish_nor_explode(size: Size):
     """Products of products: they do where the sum over neighbours is not divided, or divided by the root alone."""
-    config = clebsch(elements=ELEMENTS, size=size)
+    config = presets.clebsch(elements=ELEMENTS, size=size)
     batch = acetone(config.r_max)
     average = with_average(config, batch)
     sizes = feature_sizes(untrained(average), batch)
@@ -52,7 +52,7 @@ def test_features_of_untrained_clebsch_neither_vanish_nor_explode(size: Size):
 @pytest.mark.parametrize("size", ["S", "M", "L"])
 @pytest.mark.parametrize(("symbol", "neighbors"), [("Cu", 18), ("C", 45)])
 def test_nor_do_they_in_dense_solids(symbol: str, neighbors: int, size: Size):
-    config = clebsch(elements=(symbol,), size=size)
+    config = presets.clebsch(elements=(symbol,), size=size)
     batch = batch_of(ase.build.bulk(symbol, cubic=True) * (2, 2, 2), config.r_max)
     average = with_average(config, batch)
     assert average.avg_num_neighbors == pytest.approx(neighbors, abs=0.5)
@@ -62,7 +62,7 @@ def test_nor_do_they_in_dense_solids(symbol: str, neighbors: int, size: Size):
 
 
 def test_the_sizes_are_of_the_features_and_leave_no_hook():
-    config = clebsch(elements=ELEMENTS, size="S")
+    config = presets.clebsch(elements=ELEMENTS, size="S")
     potential, batch = untrained(config), acetone(config.r_max)
     sizes = feature_sizes(potential, batch)
     assert sizes == feature_sizes(potential, batch) and len(sizes) == 3

@@ -10,7 +10,8 @@ import pytest
 from safetensors import safe_open
 
 from clebsch.interop import PublishedFrame, PublishedModel, compare
-from clebsch.models import Potential, mace, pace
+from clebsch.models import Potential
+from clebsch.models.presets import mace, pace
 from clebsch.models.serialization import load_potential, save_potential
 
 MODELS = ["mace", "mace_first", "pace", "botnet", "nequip", "nequip_options"]

@@ -73,7 +73,7 @@ def test_wrong_radii_are_errors(radii: dict[str, float], message: str):
 
 
 def potential(core: dict[str, float] | None, **options: Any) -> Potential:
-    model = clebsch.mace(elements=tuple(E0), num_channels=4, l_max=2, L_max=1, r_max=4.0)
+    model = clebsch.presets.mace(elements=tuple(E0), num_channels=4, l_max=2, L_max=1, r_max=4.0)
     return Potential(PotentialConfig(model=model, core=core, **options), e0=E0, scale=3.0, dtype=torch.float64)
 
 

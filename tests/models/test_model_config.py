@@ -9,7 +9,8 @@ import pytest
 
 from clebsch.config import parse_config
 from clebsch.errors import ConfigError
-from clebsch.models import LayerConfig, MultiACEConfig, PotentialConfig, mace, pace
+from clebsch.models import LayerConfig, MultiACEConfig, PotentialConfig
+from clebsch.models.presets import mace, pace
 
 LAYER: dict[str, Any] = {"hidden_irreps": "0e+1o"}
 MODEL: dict[str, Any] = {"elements": ["H", "O"], "layers": [LAYER]}

@@ -12,8 +12,9 @@ import torch
 
 from clebsch.data import Batch, Configuration
 from clebsch.errors import BackendError, DataError
-from clebsch.models import Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import Potential, PotentialConfig
 from clebsch.models.potential import edge_vectors
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.ops import default_backend
 
 ELEMENTS = ("H", "C", "O")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACE, MultiACEConfig, botnet, clebsch, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACE, MultiACEConfig, presets
 from clebsch.models.layer import Layer
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.o3 import Irreps
 
 PRESETS = {function.__name__: function for function in (linear_ace, nequip, botnet, mace, pace)}
@@ -63,12 +64,12 @@ def test_published_mace():
 
 def test_clebsch():
     """MACE with smooth, linear radial functions, deeper, and gated but for the last layer."""
-    sizes = [clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
+    sizes = [presets.clebsch(elements=ELEMENTS, size=size) for size in ("S", "M", "L")]
     _, middle, large = sizes
     assert [(len(c.layers), c.num_channels, c.layers[0].hidden_irreps) for c in sizes] == [
         (3, 48, "0e+1o"), (4, 64, "0e+1o+2e"), (4, 128, "0e+1o+2e"),
     ]  # fmt: skip
-    assert clebsch(elements=ELEMENTS) == middle == large.model_copy(update={"num_channels": 64})
+    assert presets.clebsch(elements=ELEMENTS) == middle == large.model_copy(update={"num_channels": 64})
     for config in sizes:
         assert (config.r_max, config.radial_basis.decay) == (4.0, 1.0)
         assert (config.neighbor_normalization, config.neighbor_gain) == ("sqrt", 2.0)

@@ -10,7 +10,8 @@ import torch
 
 from clebsch.data import Configuration, build_graph
 from clebsch.errors import BackendError, CheckpointError, DataError
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.models.reference_frames import example_frames
 from clebsch.models.serialization import POTENTIAL, load_potential, read_potential_header, save_potential
 from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
@@ -67,7 +68,7 @@ def test_header_tells_all_without_the_weights(tmp_path):
     save_potential(potential, tmp_path / "p.safetensors", metadata={"dataset": "methane", "epochs": 3})
     header = read_potential_header(tmp_path / "p.safetensors")
     assert header["metadata"] == {"dataset": "methane", "epochs": 3}
-    assert (header["format"], header["format_version"], header["dtype"]) == ("potential", 1, "float32")
+    assert (header["format"], header["format_version"], header["dtype"]) == ("potential", 2, "float32")
     assert PotentialConfig.model_validate(header["config"]) == potential.config
     assert header["clebsch_version"]
 
@@ -158,6 +159,42 @@ def test_a_config_or_weights_of_another_version_are_explained(tmp_path):
     del tensors["potential.scale"]
     write_tensor_file(path, tensors, header, POTENTIAL)
     with pytest.raises(CheckpointError, match=r"(?s)do not fit the model of its config.*scale"):
+        load_potential(path)
+
+
+@pytest.mark.parametrize("cutoff", ["polynomial", "smooth"])
+@pytest.mark.parametrize("kind", ["bessel", "chebyshev", "gaussian", "exp_bernstein"])
+def test_a_file_of_format_1(kind, cutoff, tmp_path):
+    """When all radial bases had all options; one that a kind does not have any more must have had its default."""
+    path = tmp_path / "p.safetensors"
+    model = {**mace(**SMALL).model_dump(), "radial_basis": {"kind": kind, "num": 3, "cutoff": {"kind": cutoff}}}
+    potential = Potential(PotentialConfig(model=MultiACEConfig.model_validate(model)), e0=E0, seed=4)
+    save_potential(potential, path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    basis = {"kind": kind, "num": 3, "trainable": False, "decay": 0.0, "cutoff": {"kind": cutoff, "p": 5}}
+    header["config"]["model"]["radial_basis"] = basis
+    header["format_version"] = 1
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    assert load_potential(path).config == potential.config
+    assert PotentialConfig.model_validate(read_potential_header(path)["config"]) == potential.config
+    options = set(type(potential.config.model.radial_basis).model_fields)
+    for option, value in {"trainable": True, "decay": 1.0}.items():
+        if option not in options:
+            header["config"]["model"]["radial_basis"] = {**basis, option: value}
+            write_tensor_file(path, tensors, header, POTENTIAL)
+            with pytest.raises(
+                CheckpointError, match=rf"(?s)unknown key 'model\.radial_basis\.{option}'.*load it with"
+            ):
+                load_potential(path)
+
+
+def test_options_of_another_kind_are_errors_in_a_file_of_format_2(tmp_path):
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    header["config"]["model"]["radial_basis"]["cutoff"] = {"kind": "smooth", "p": 5}
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"unknown key 'model\.radial_basis\.cutoff\.p'"):
         load_potential(path)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from clebsch.basis import SplineGrid
 from clebsch.data import Batch
-from clebsch.models import Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.models import MultiACE, Potential, PotentialConfig
+from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 
 ELEMENTS = ("H", "C", "O")
 SIZES: dict[str, Any] = {"elements": ELEMENTS, "r_max": 3.0, "num_channels": 4, "l_max": 2}
@@ -52,6 +54,13 @@ def test_table_is_kept_until_a_weight_changes(make_batch: Callable[..., Batch]):
     assert layer.atomic_basis._kept[1].dtype == torch.float64
     torch.testing.assert_close(found(batch).energy, single, rtol=1e-4, atol=1e-5)
     assert layer.atomic_basis._kept[1].dtype == torch.float32
+
+
+def test_the_layers_share_one_grid():
+    """Constants of the model stay a few MB whatever the number of intervals and layers."""
+    model = MultiACE(mace(**SIZES, num_layers=4, spline_intervals=2048), dtype=torch.float64)
+    assert sum(buffer.nbytes for buffer in model.buffers() if buffer.layout is torch.strided) < 3e6
+    assert sum(isinstance(module, SplineGrid) for module in model.modules()) == 1
 
 
 def test_splines_are_trained_through(make_batch: Callable[..., Batch]):

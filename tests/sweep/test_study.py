@@ -10,7 +10,7 @@ import yaml
 
 from clebsch.config import parse_config
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACEConfig, clebsch
+from clebsch.models import MultiACEConfig, presets
 from clebsch.sweep import StudyConfig, cells_of, load_study
 from clebsch.sweep.study import name_of
 
@@ -66,9 +66,11 @@ def models_of(study_name: str) -> dict[str, MultiACEConfig]:
 
 
 def test_studies_hold_the_preset():
-    assert models_of("small")["three layers: vectors, 48 channels"] == clebsch(elements=("H", "C", "O"), size="S")
+    assert models_of("small")["three layers: vectors, 48 channels"] == presets.clebsch(
+        elements=("H", "C", "O"), size="S"
+    )
     found = models_of("depth")["four layers: tanh, sum divided by the root of 2.5"]
-    middle = clebsch(elements=("H", "C", "O"), size="M")
+    middle = presets.clebsch(elements=("H", "C", "O"), size="M")
     assert found == middle.model_copy(update={"neighbor_gain": 1.0, "avg_num_neighbors": 2.5})
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from clebsch.data import Configuration, Graph, build_graphs
-from clebsch.models import Potential, PotentialConfig, mace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import mace
 from clebsch.training import TrainConfig
 
 ELEMENTS = ("H", "C", "O")

@@ -13,7 +13,8 @@ from clebsch import Calculator
 from clebsch.benchmark.dimers import dimer_curves, judge_dimer
 from clebsch.data import Configuration, build_graph, shortest_distances
 from clebsch.errors import ConfigError
-from clebsch.models import Potential, PotentialConfig, linear_ace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import linear_ace
 from clebsch.training import TrainConfig, dimers, fit
 from clebsch.training.dimers import DimerPrior, list_demands, radial_forces, shortfall
 from clebsch.training.trainer import NonFiniteLossError

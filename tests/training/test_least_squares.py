@@ -10,7 +10,8 @@ import torch
 
 from clebsch.data import Graph, collate
 from clebsch.errors import ConfigError, DataError
-from clebsch.models import Potential, PotentialConfig, linear_ace, mace
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import linear_ace, mace
 from clebsch.training.least_squares import LeastSquaresConfig, LinearFeatures, fit_least_squares
 
 ELEMENTS = ("H", "C", "O")

@@ -1,22 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from clebsch.basis.mlp import MLP
+from clebsch.config import parse_config
+from clebsch.errors import ConfigError
 from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
-from clebsch.training.muon import mixing_matrices, orthogonalize
-from clebsch.training.optimizers import (
-    OptimizerConfig,
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    set_lr,
-)
+from clebsch.training import TrainConfig
+from clebsch.training.optimizers import Adam, AdamW, Muon, load_optimizer_tensors, optimizer_tensors, set_lr
+from clebsch.training.optimizers.muon import mixing_matrices, orthogonalize
 
 
 class Affine(nn.Module):
@@ -43,9 +41,7 @@ def test_adam_by_its_equations(amsgrad: bool):
     """The fused loop is compared with the equations of arXiv 1412.6980 and 1904.09237."""
     model = Affine()
     lr, (b1, b2), eps, decay = 0.02, (0.8, 0.95), 1e-8, 0.1
-    optimizer = build_optimizer(
-        model, OptimizerConfig(lr=lr, betas=(b1, b2), eps=eps, weight_decay=decay, amsgrad=amsgrad)
-    )
+    optimizer = Adam(lr=lr, betas=(b1, b2), eps=eps, weight_decay=decay, amsgrad=amsgrad).build(model)
     weight = model.weight.detach().numpy().copy()
     m, v, v_max = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2))
     for t, gradients in enumerate(random_gradients(6), start=1):
@@ -57,35 +53,35 @@ def test_adam_by_its_equations(amsgrad: bool):
     np.testing.assert_allclose(model.weight.detach().numpy(), weight, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw"])
-def test_decay_acts_on_matrices_only(kind: str):
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_decay_acts_on_matrices_only(kind: type[Adam] | type[AdamW]):
     model = Affine()
     weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
-    optimizer = build_optimizer(model, OptimizerConfig.model_validate({"kind": kind, "weight_decay": 0.5, "lr": 0.1}))
+    optimizer = kind(weight_decay=0.5, lr=0.1).build(model)
     step(model, optimizer, [np.zeros((3, 2)), np.zeros(3)])
     assert (model.weight.abs() < weight.abs()).all()
     assert torch.equal(model.bias, bias)
-    if kind == "adamw":
+    if kind is AdamW:
         torch.testing.assert_close(model.weight.detach(), weight * (1 - 0.1 * 0.5))
 
 
 def test_frozen_parameters_are_left_out():
     model = Affine()
     model.weight.requires_grad_(False)
-    optimizer = build_optimizer(model, OptimizerConfig())
+    optimizer = Adam().build(model)
     assert [group["params"] for group in optimizer.param_groups] == [[model.bias]]
 
 
 def test_state_round_trip_continues_bit_for_bit():
-    config = OptimizerConfig(weight_decay=0.01)
+    config = Adam(weight_decay=0.01)
     gradients = random_gradients(6)
     straight = Affine()
-    optimizer = build_optimizer(straight, config)
+    optimizer = config.build(straight)
     for item in gradients[:3]:
         step(straight, optimizer, item)
     resumed = Affine()
     resumed.load_state_dict(straight.state_dict())
-    resumed_optimizer = build_optimizer(resumed, config)
+    resumed_optimizer = config.build(resumed)
     load_optimizer_tensors(resumed, resumed_optimizer, optimizer_tensors(straight, optimizer))
     for item in gradients[3:]:
         step(straight, optimizer, item)
@@ -96,7 +92,7 @@ def test_state_round_trip_continues_bit_for_bit():
 
 
 def test_set_lr_reaches_every_group():
-    optimizer = build_optimizer(Affine(), OptimizerConfig(weight_decay=0.1))
+    optimizer = Adam(weight_decay=0.1).build(Affine())
     set_lr(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
 
@@ -129,15 +125,15 @@ def test_orthogonalize():
 def test_muon_takes_the_mixing_matrices():
     model = Mixing()
     assert [tuple(weight.shape) for weight in mixing_matrices(model)] == [(2, 8, 12), (2, 8, 12)]
-    optimizer = build_optimizer(model, OptimizerConfig(kind="muon"))
+    optimizer = Muon().build(model)
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 4]
 
 
 def test_muon_by_its_equations():
     """Matrices by momentum and orthogonalisation, the rest as Adam alone would."""
     model, alone = Mixing(), Mixing()
-    optimizer = build_optimizer(model, OptimizerConfig(kind="muon", momentum=0.9))
-    adam = build_optimizer(alone, OptimizerConfig())
+    optimizer = Muon(momentum=0.9).build(model)
+    adam = Adam().build(alone)
     weight = model.linear.weights["0"]
     before, momentum = weight.detach().clone(), torch.zeros_like(weight)
     generator = torch.Generator().manual_seed(2)
@@ -157,7 +153,7 @@ def test_muon_by_its_equations():
 
 def test_the_matrix_of_an_absent_element_rests():
     model = Mixing()
-    optimizer = build_optimizer(model, OptimizerConfig(kind="muon"))
+    optimizer = Muon().build(model)
     weight = model.linear.weights["0"]
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -169,6 +165,18 @@ def test_the_matrix_of_an_absent_element_rests():
     assert torch.equal(weight[1], before[1]) and not torch.equal(weight[0], before[0])
 
 
-def test_muon_has_no_decay():
-    with pytest.raises(ValidationError, match="weight_decay is for adam and adamw"):
-        OptimizerConfig(kind="muon", weight_decay=0.1)
+def train_config(**optimizer: Any) -> TrainConfig:
+    return parse_config(TrainConfig, {"optimizer": optimizer})
+
+
+def test_without_a_kind_it_is_adam():
+    assert train_config(lr=0.05).optimizer == Adam(lr=0.05)
+    assert train_config(kind="muon", momentum=0.9).optimizer == Muon(momentum=0.9)
+
+
+def test_an_option_of_another_kind_is_an_unknown_key():
+    for optimizer, option in (({"kind": "muon", "weight_decay": 0}, "weight_decay"), ({"momentum": 0.9}, "momentum")):
+        with pytest.raises(ConfigError, match=rf"unknown key 'optimizer\.{option}'\. Known keys: amsgrad, .*kind, lr"):
+            train_config(**optimizer)
+    with pytest.raises(ConfigError, match=r"'optimizer\.kind': expected one of adam, adamw, muon, got 'Muon'"):
+        train_config(kind="Muon")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clebsch.errors import CheckpointError
-from clebsch.models.tensor_file import read_tensor_file
+from clebsch.models.tensor_file import read_tensor_file, write_tensor_file
 from clebsch.training import fit, trainer
 from clebsch.training.checkpoint import CHECKPOINT
 
@@ -140,6 +140,29 @@ def test_a_finished_run_stays_as_it_is(train):
 
 def test_resume_without_a_checkpoint_starts(train):
     assert_same_end(train("whole", "plateau"), train("other", "plateau", resume=True))
+
+
+@pytest.mark.parametrize("course", ["plateau", "cosine", "muon"])
+def test_a_checkpoint_of_format_1(course, train, monkeypatch):
+    """When all kinds had all options; one that a kind does not have any more must have had its default."""
+    whole = train("whole", course)
+    stop_after(monkeypatch, 12)
+    folder = train("parts", course)[0]
+    monkeypatch.undo()
+    path = folder / trainer.CHECKPOINT_NAME
+    tensors, header = read_tensor_file(path, CHECKPOINT)
+    former = {"weight_decay": 0.0, "momentum": 0.95}
+    optimizer, model = header["identity"]["train"]["optimizer"], header["identity"]["potential"]["model"]
+    header["identity"]["train"]["optimizer"] = {**former, **optimizer}
+    model["radial_basis"] = {"trainable": False, "decay": 0.0, **model["radial_basis"]}
+    header["format_version"] = 1
+    write_tensor_file(path, tensors, header, CHECKPOINT)
+    assert_same_end(whole, train("parts", course, resume=True))
+    option = next(option for option in former if option not in optimizer)
+    header["identity"]["train"]["optimizer"][option] = 0.5
+    write_tensor_file(path, tensors, header, CHECKPOINT)
+    with pytest.raises(CheckpointError, match=rf"train\.optimizer\.{option}: 0\.5 in the checkpoint, absent now"):
+        train("parts", course, resume=True)
 
 
 def test_another_config_is_refused_key_by_key(train, train_graphs, valid_graphs, make_potential, make_config, tmp_path):

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from clebsch.config import StrictConfig
+from clebsch.config import DefaultForm, StrictConfig
 
 
-class CutoffConfig(StrictConfig):
-    """Choice of the cutoff function.
+class PolynomialCutoff(StrictConfig):
+    r""":math:`1 - \tfrac{(p+1)(p+2)}{2} x^p + p(p+2) x^{p+1} - \tfrac{p(p+1)}{2} x^{p+2}` (arXiv 2003.03123, eq. 8).
+
+    It has two continuous derivatives at r_max.
 
     Attributes:
-        kind: "polynomial" (two continuous derivatives at r_max) or "smooth" (infinitely many).
-        p: power of the polynomial cutoff: its derivatives of order 1 to p - 1 are zero at r = 0.
+        p: power: the derivatives of order 1 to p - 1 are zero at r = 0.
     """
 
-    kind: Literal["polynomial", "smooth"] = "polynomial"
+    kind: Literal["polynomial"] = "polynomial"
     p: int = Field(default=5, ge=2)
 
+    def inside(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The cutoff at x = r / r_max < 1."""
+        p = self.p
+        head = -(p + 1) * (p + 2) / 2
+        return 1 + x**p * (head + x * (p * (p + 2) - x * p * (p + 1) / 2))
 
-def cutoff_function(config: CutoffConfig, r: Float[Tensor, "*shape"], r_max: float) -> Float[Tensor, "*shape"]:
-    r"""Evaluate the cutoff, with x = r / r_max < 1.
 
-    * polynomial: :math:`1 - \tfrac{(p+1)(p+2)}{2} x^p + p(p+2) x^{p+1} - \tfrac{p(p+1)}{2} x^{p+2}`
-      (DimeNet, arXiv 2003.03123, eq. 8);
-    * smooth: :math:`\exp(-x^2 / (1 - x^2))` (SpookyNet, arXiv 2105.00304).
+class SmoothCutoff(StrictConfig):
+    r""":math:`\exp(-x^2 / (1 - x^2))` (SpookyNet, arXiv 2105.00304): all derivatives are continuous at r_max."""
+
+    kind: Literal["smooth"] = "smooth"
+
+    def inside(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The cutoff at x = r / r_max < 1."""
+        return torch.exp(-(x**2) / (1 - x**2))
+
+
+CutoffConfig = Annotated[PolynomialCutoff | SmoothCutoff, Field(discriminator="kind"), DefaultForm("polynomial")]
+
+
+def cutoff_function(
+    config: PolynomialCutoff | SmoothCutoff, r: Float[Tensor, "*shape"], r_max: float
+) -> Float[Tensor, "*shape"]:
+    r"""Evaluate the cutoff of distances.
 
     Args:
         config: the choice.
@@ -41,10 +59,5 @@ def cutoff_function(config: CutoffConfig, r: Float[Tensor, "*shape"], r_max: flo
     x = r / r_max
     inside = x < 1
     x = torch.where(inside, x, torch.zeros_like(x))  # outside, neither value nor gradient may become infinite
-    value = _polynomial(x, config.p) if config.kind == "polynomial" else torch.exp(-(x**2) / (1 - x**2))
+    value = config.inside(x)
     return torch.where(inside, value, torch.zeros_like(value))
-
-
-def _polynomial(x: Tensor, p: int) -> Tensor:
-    head = -(p + 1) * (p + 2) / 2
-    return 1 + x**p * (head + x * (p * (p + 2) - x * p * (p + 1) / 2))

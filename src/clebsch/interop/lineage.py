@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clebsch.basis import RadialBasisConfig
+from clebsch.basis import Bessel
 from clebsch.config import parse_config
 from clebsch.interop.e3nn import (
     Path,
@@ -44,7 +44,7 @@ def r_max_of(source: Source) -> float:
     return float(source.weight("radial_embedding.cutoff_fn.r_max", 1)[0])
 
 
-def radial_basis(source: Source) -> RadialBasisConfig:
+def radial_basis(source: Source) -> Bessel:
     """Bessel functions times the polynomial cutoff; trainable where the frequencies are no longer n pi / r_max."""
     frequencies = source.weight("radial_embedding.bessel_fn.bessel_weights", -1)
     p = int(source.weight("radial_embedding.cutoff_fn.p", 1)[0])
@@ -73,7 +73,7 @@ def shared_parameters(source: Source, config: MultiACEConfig) -> Parameters:
     """Embedding of the elements and, where trained, the Bessel frequencies."""
     shape = (len(config.elements), config.num_channels)
     parameters = {"embedding": source.weight("node_embedding.linear.weight", *shape) / len(config.elements) ** 0.5}
-    if config.radial_basis.trainable:
+    if config.radial_basis.trained():
         parameters["edges.radial_basis.constants"] = source.weight("radial_embedding.bessel_fn.bessel_weights", -1)
     return parameters
 

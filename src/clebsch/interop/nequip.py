@@ -79,7 +79,7 @@ def from_nequip(state: Mapping[str, torch.Tensor | Array], hyper: Mapping[str, A
         dtype=torch.float64,
     )
     parameters = {"embedding": pad(source.weight(EMBEDDING), config.num_channels)}
-    if config.radial_basis.trainable:
+    if config.radial_basis.trained():
         parameters["edges.radial_basis.constants"] = _frequencies(source, config.r_max)
     return fill(source, potential, parameters, partial(_layer, source, config), [rf"{ROOT}\.edge_norm\._rmax_recip"])
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clebsch.basis import CutoffConfig, RadialBasisConfig
+from clebsch.basis import Bessel, PolynomialCutoff
 from clebsch.basis.mlp import activation_scale
 from clebsch.errors import CheckpointError
 from clebsch.interop.e3nn import Path, coupling_sign
@@ -110,10 +110,10 @@ def arrange_rows(
     return arranged
 
 
-def bessel_config(frequencies: Float[Array, " num"], r_max: float, p: int) -> RadialBasisConfig:
+def bessel_config(frequencies: Float[Array, " num"], r_max: float, p: int) -> Bessel:
     """Bessel functions of these ``frequencies`` (1/Å) times the polynomial cutoff of power ``p``."""
     trained = not np.allclose(frequencies * r_max / np.pi, np.arange(1, len(frequencies) + 1), rtol=1e-6, atol=0)
-    return RadialBasisConfig(kind="bessel", num=len(frequencies), trainable=trained, cutoff=CutoffConfig(p=p))
+    return Bessel(num=len(frequencies), trainable=trained, cutoff=PolynomialCutoff(p=p))
 
 
 def per_element(source: Source, name: str, elements: Sequence[str], default: float) -> dict[str, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from clebsch.models import presets
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.core import CoreRadii
 from clebsch.models.device import find_device, find_dtype
 from clebsch.models.multi_ace import ModelOutput, MultiACE
 from clebsch.models.potential import FrozenPotential, NodeEnergies, Potential, PotentialConfig, Prediction
-from clebsch.models.presets import botnet, clebsch, linear_ace, mace, nequip, pace
 from clebsch.models.serialization import (
     load_potential,
     read_potential_config,
@@ -32,15 +32,10 @@ __all__ = [
     "Term",
     "ZBL",
     "ZBLConfig",
-    "botnet",
-    "clebsch",
     "find_device",
     "find_dtype",
-    "linear_ace",
     "load_potential",
-    "mace",
-    "nequip",
-    "pace",
+    "presets",
     "read_potential_config",
     "read_potential_header",
     "save_potential",

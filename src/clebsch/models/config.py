@@ -8,7 +8,7 @@ from typing import Literal
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
 
-from clebsch.basis import BoosterConfig, RadialBasisConfig, RadialConfig
+from clebsch.basis import Bessel, BoosterConfig, RadialBasisConfig, RadialConfig
 from clebsch.config import StrictConfig
 from clebsch.errors import did_you_mean
 from clebsch.o3 import Irreps
@@ -99,7 +99,7 @@ class MultiACEConfig(StrictConfig):
     avg_num_neighbors: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     neighbor_normalization: Literal["average", "sqrt", "none"] = "average"
     neighbor_gain: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    radial_basis: RadialBasisConfig = RadialBasisConfig()
+    radial_basis: RadialBasisConfig = Bessel()
     booster: BoosterConfig | None = None
     spline_intervals: int | None = Field(default=None, ge=8)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)

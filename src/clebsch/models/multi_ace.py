@@ -101,7 +101,7 @@ class MultiACE(nn.Module):
         if self.edges.spline is not None:
             functions = self.edges.functions_on_nodes()
             for layer in self.layers:
-                cast(Layer, layer).atomic_basis.freeze(functions)
+                cast(Layer, layer).atomic_basis.freeze(functions, self.edges.spline)
             self.edges.freeze()
         for module in self.modules():
             if isinstance(module, ProductBasisLayer):

@@ -42,6 +42,7 @@ class EdgeFeatures:
         radial: the radial functions of the edges, or those at the nodes where there is a spline; None where its control
             points are frozen.
         spline: first of four control points of every edge and the values of their B-splines; None without a spline.
+        grid: of the spline.
     """
 
     edges: Edges
@@ -49,6 +50,7 @@ class EdgeFeatures:
     harmonics: Float[Tensor, "edges harmonics"]
     radial: RadialFunctions | None
     spline: tuple[Int64[Tensor, " edges"], Float[Tensor, "edges 4"]] | None = None
+    grid: SplineGrid | None = None
 
 
 class EdgeEmbedding(nn.Module):
@@ -91,7 +93,7 @@ class EdgeEmbedding(nn.Module):
         if self.spline is None:
             return EdgeFeatures(edges, pairs, harmonics, self._functions(r, pairs))
         radial = None if self.frozen else self.functions_on_nodes()
-        return EdgeFeatures(edges, pairs, harmonics, radial, self.spline.locate(r))
+        return EdgeFeatures(edges, pairs, harmonics, radial, self.spline.locate(r), self.spline)
 
     def functions_on_nodes(self) -> RadialFunctions:
         """The radial functions at the nodes of the spline."""
@@ -157,7 +159,6 @@ class AtomicBasis(nn.Module):
         channels, num_elements = config.num_channels, len(config.elements)
         options = {"dtype": dtype, "generator": generator}
         kernels = {"backend": backend, **options}
-        self.spline = SplineGrid(config.spline_intervals, config.r_max, dtype) if config.spline_intervals else None
         self.register_buffer("table", None, persistent=False)
         self.linear_up = self.radial = self.mixing = self.element_mixing = None
         if layer.node_features and layer.linear_up:
@@ -205,32 +206,31 @@ class AtomicBasis(nn.Module):
             factors.append(self.radial(functions.basis, edges.pairs, None if factors else functions.envelope))
         return reduce(torch.mul, factors)
 
-    def freeze(self, functions: RadialFunctions) -> None:
+    def freeze(self, functions: RadialFunctions, grid: SplineGrid) -> None:
         """Keep the control points, made of the radial functions at the nodes, in place of what they are made of."""
-        self.table = self._control_points(functions).detach()
+        self.table = self._control_points(functions, grid).detach()
         self.radial = None
 
     def _radial_table(self, edges: EdgeFeatures, index: Tensor, basis: Tensor) -> RadialTable:
         """The spline of every path and channel."""
         table = self.table
         if table is None:
-            assert edges.radial is not None
-            table = self._control_points(edges.radial)
+            assert edges.radial is not None and edges.grid is not None
+            table = self._control_points(edges.radial, edges.grid)
         if self.by_pair:
-            assert self.spline is not None
-            index = edges.pairs * self.spline.rows + index
+            assert edges.grid is not None
+            index = edges.pairs * edges.grid.rows + index
         return RadialTable(table, index, basis)
 
-    def _control_points(self, functions: RadialFunctions) -> Float[Tensor, "rows paths channels"]:
-        assert self.spline is not None
+    def _control_points(self, functions: RadialFunctions, grid: SplineGrid) -> Float[Tensor, "rows paths channels"]:
         if functions.boosted is None:
             assert self.radial is not None
-            points = self.radial.on_nodes(functions.basis, functions.envelope, self.spline.control_points)
+            points = self.radial.on_nodes(functions.basis, functions.envelope, grid.control_points)
         else:
             values = functions.boosted.index_select(2, self.degrees).flatten(2)
             if self.radial is not None:
                 values = values * self.radial.on_nodes(functions.basis, None)
-            points = self.spline.control_points(values)
+            points = grid.control_points(values)
         return points.flatten(0, 1).unflatten(1, (len(self.descriptor.paths), -1))
 
 

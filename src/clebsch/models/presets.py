@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from clebsch.basis import BoosterConfig, CutoffConfig, RadialBasisConfig, RadialConfig
+from clebsch.basis import Bessel, BoosterConfig, Chebyshev, PolynomialCutoff, RadialConfig
 from clebsch.errors import ConfigError
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.o3 import Irreps
@@ -46,7 +46,7 @@ def linear_ace(
         product_linear=False,
         readout="linear",
     )
-    basis = RadialBasisConfig(kind="chebyshev", num=num_radial, cutoff=CutoffConfig(p=5))
+    basis = Chebyshev(num=num_radial, cutoff=PolynomialCutoff(p=5))
     return MultiACEConfig(
         elements=tuple(elements),
         r_max=r_max,
@@ -96,7 +96,7 @@ def nequip(
         l_max=l_max,
         num_channels=num_channels,
         neighbor_normalization="sqrt",
-        radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=6)),
+        radial_basis=Bessel(num=num_radial, cutoff=PolynomialCutoff(p=6)),
         spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
@@ -134,7 +134,7 @@ def botnet(
         r_max=r_max,
         l_max=l_max,
         num_channels=num_channels,
-        radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=6)),
+        radial_basis=Bessel(num=num_radial, cutoff=PolynomialCutoff(p=6)),
         spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
@@ -175,7 +175,7 @@ def mace(  # noqa: PLR0913 - every argument is a size of the config
         r_max=r_max,
         l_max=l_max,
         num_channels=num_channels,
-        radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=5)),
+        radial_basis=Bessel(num=num_radial, cutoff=PolynomialCutoff(p=5)),
         spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
     )
@@ -226,7 +226,7 @@ def pace(  # noqa: PLR0913 - every argument is a size of the config
         r_max=r_max,
         l_max=l_max,
         num_channels=num_channels,
-        radial_basis=RadialBasisConfig(kind="bessel", num=num_radial, cutoff=CutoffConfig(p=5)),
+        radial_basis=Bessel(num=num_radial, cutoff=PolynomialCutoff(p=5)),
         booster=BoosterConfig(level=boost_level),
         spline_intervals=spline_intervals,
         layers=_stack(first, inner, last, num_layers),
@@ -244,7 +244,7 @@ def clebsch(
 
     .. math:: R_{pk}(r; z_i, z_j) \propto \sum_{n=1}^{8} W_{z_i z_j, n, pk}\; \frac{b_n(r)}{n}
 
-    in place of a network (`RadialModel` "linear", `RadialBasis` with decay 1), so that what is learned first is smooth.
+    in place of a network (`RadialModel` "linear", `Bessel` with decay 1), so that what is learned first is smooth.
     It is for a handful of elements, as the weights grow with the square of their number. Chosen on validation data of
     acetylacetone, see docs/studies.md; to be trained with the optimiser Muon. Every layer has products of two factors,
     every layer but the last a tanh gate, and the sum over neighbours is divided by half the root of their number, so
@@ -295,3 +295,8 @@ def _stack(first: LayerConfig, inner: LayerConfig, last: LayerConfig, num_layers
 
 def _both_parities(l_max: int) -> str:
     return "+".join(f"{degree}{parity}" for degree in range(l_max + 1) for parity in "eo")
+
+
+PRESETS: dict[str, Callable[..., MultiACEConfig]] = {
+    function.__name__: function for function in (clebsch, linear_ace, nequip, botnet, mace, pace)
+}

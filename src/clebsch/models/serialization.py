@@ -28,6 +28,7 @@ from clebsch.models.tensor_file import (
     without_prefix,
     write_tensor_file,
 )
+from clebsch.models.upgrade import upgrade_potential
 from clebsch.ops import default_backend
 
 POTENTIAL = FileFormat(kind="potential", version=2)
@@ -88,7 +89,7 @@ def load_potential(
         BackendError: the backend or the device is not available.
     """
     tensors, header = read_tensor_file(path, POTENTIAL)
-    config = _config_of(header, path)
+    config = _config_of(_upgraded(header), path)
     found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
     backend = backend or default_backend(device)
     with torch.inference_mode(False):
@@ -99,37 +100,28 @@ def load_potential(
 
 
 def read_potential_header(path: str | Path) -> dict[str, Any]:
-    """Return format, versions, config, dtype and training metadata of a saved potential without its weights.
+    """Return format, versions, config (as the newest format has it), dtype and metadata, without the weights.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind or version.
     """
-    return read_header(path, POTENTIAL)
+    return _upgraded(read_header(path, POTENTIAL))
+
+
+def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
+    if header["format_version"] >= 2:
+        return header
+    return {**header, "config": upgrade_potential(header["config"])}
 
 
 def read_potential_config(path: str | Path) -> PotentialConfig:
     """Return the config of a saved potential without its weights; errors as in `read_potential_header`."""
-    return _config_of(read_header(path, POTENTIAL), path)
-
-
-def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of a potential as this version writes it, from that or one of format version 1.
-
-    Version 1 had flags in place of terms: ``zbl``, and ``core`` with its radii.
-    """
-    upgraded = dict(config)
-    zbl, core = upgraded.pop("zbl", False), upgraded.pop("core", None)
-    if core is not None:
-        upgraded["terms"] = [{"kind": "core", "radii": core}]
-    elif zbl:
-        upgraded["terms"] = [{"kind": "zbl"}]
-    return upgraded
+    return _config_of(read_potential_header(path), path)
 
 
 def _config_of(header: Mapping[str, Any], path: str | Path) -> PotentialConfig:
-    config = header["config"] if header["format_version"] > 1 else upgrade_config(header["config"])
     try:
-        return parse_config(PotentialConfig, config, f"the header of '{path}'")
+        return parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
     except ConfigError as error:
         raise CheckpointError(
             f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from clebsch.basis import CutoffConfig, cutoff_function
+from clebsch.basis import PolynomialCutoff, cutoff_function
 from clebsch.models.core import CoreRadii
 from clebsch.models.float64_constants import Float64Constants
 from clebsch.ops import Edges
@@ -35,7 +35,7 @@ class ZBL(Float64Constants):
         core: the radii R; they never lie beyond the cutoff of the neighbour list.
     """
 
-    CUTOFF = CutoffConfig(kind="polynomial", p=6)
+    CUTOFF = PolynomialCutoff(p=6)
 
     numbers: Tensor
 

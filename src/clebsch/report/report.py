@@ -9,11 +9,10 @@ from typing import Any
 
 from clebsch.benchmark.run import RESULTS_NAME as BENCHMARK_NAME
 from clebsch.benchmark.tables import as_markdown, published_rows
-from clebsch.config import load_yaml
 from clebsch.errors import ConfigError
 from clebsch.evaluation import compare
 from clebsch.models.serialization import load_potential
-from clebsch.recipe import DatasetSource, FileSource, parse_recipe
+from clebsch.recipe import DatasetSource, FileSource, load_recorded
 from clebsch.report import charts
 from clebsch.report.page import Page
 from clebsch.report.structures import structure_dataset, worst_frames
@@ -50,7 +49,7 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
 
 def run_page(folder: Path) -> Page:
     """Learning curves, errors beside published ones, parity and residuals by element, the worst configurations."""
-    config = parse_recipe(load_yaml(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+    config = load_recorded(folder / CONFIG_NAME)
     results = json.loads((folder / RESULTS_NAME).read_text())
     potential, sets = load_potential(folder / POTENTIAL_NAME), read_sets(config.data, config.seed)
     frames = {"valid": sets.valid, **sets.tests}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clebsch.config import load_yaml
 from clebsch.errors import ConfigError, OutputError
 from clebsch.files import write_file
 from clebsch.models.serialization import read_potential_config
-from clebsch.recipe import RunConfig, parse_recipe
+from clebsch.recipe import RunConfig, load_recorded
 from clebsch.training.checkpoint import list_differences
 from clebsch.training.trainer import CHECKPOINT_NAME
 
@@ -22,7 +21,7 @@ def claim_directory(config: RunConfig) -> Path:
     """
     path = config.output / CONFIG_NAME
     if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
-        earlier = parse_recipe(load_yaml(path), str(path))
+        earlier = load_recorded(path)
         differences = list_differences(earlier.course(), config.course())
         if differences:
             raise ConfigError(

@@ -25,7 +25,6 @@ from clebsch.timing.systems import build_system
 from clebsch.training import TrainConfig
 from clebsch.training.ema import ExponentialMovingAverage
 from clebsch.training.loss import loss
-from clebsch.training.optimizers import build_optimizer
 from clebsch.version import __version__
 
 # Operations per forward pass: a derivative costs about twice what it is taken of, in training once more.
@@ -145,7 +144,7 @@ def run_bench(
 def training_step(potential: Potential, batch: Batch) -> Callable[[], None]:
     """One step: energies, forces, loss, its gradient, AMSGrad, moving average."""
     config = TrainConfig()
-    optimizer, average = build_optimizer(potential, config.optimizer), ExponentialMovingAverage(potential, 0.99)
+    optimizer, average = config.optimizer.build(potential), ExponentialMovingAverage(potential, 0.99)
     parameters = list(potential.parameters())
 
     def step() -> None:

@@ -10,8 +10,9 @@ import torch
 from clebsch.config import apply_overrides, parse_config
 from clebsch.errors import ConfigError, did_you_mean
 from clebsch.models import Potential, PotentialConfig, load_potential
+from clebsch.models.presets import PRESETS
 from clebsch.ops import get_backend
-from clebsch.recipe import PRESETS, preset_config
+from clebsch.recipe import preset_config
 
 
 def potential_of(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from clebsch.training.config import TrainConfig
 from clebsch.training.loss import LossConfig
 from clebsch.training.metrics import read_metrics
-from clebsch.training.optimizers import OptimizerConfig
+from clebsch.training.optimizers import Adam, AdamW, Muon, OptimizerConfig
 from clebsch.training.schedules import Constant, Cosine, Exponential, Plateau, StageConfig
 from clebsch.training.trainer import FitResult, NonFiniteLossError, fit
 
 __all__ = [
+    "Adam",
+    "AdamW",
     "Constant",
     "Cosine",
     "Exponential",
     "FitResult",
     "LossConfig",
+    "Muon",
     "NonFiniteLossError",
     "OptimizerConfig",
     "Plateau",

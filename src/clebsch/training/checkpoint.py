@@ -13,8 +13,9 @@ from clebsch.errors import CheckpointError
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
 from clebsch.training.state import TrainingState
+from clebsch.training.upgrade import upgrade_identity
 
-CHECKPOINT = FileFormat(kind="training checkpoint", version=1)
+CHECKPOINT = FileFormat(kind="training checkpoint", version=2)
 
 
 def save_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
@@ -29,7 +30,10 @@ def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[st
         CheckpointError: the file cannot be read, or it belongs to a run whose ``identity`` differs.
     """
     tensors, header = read_tensor_file(path, CHECKPOINT)
-    differences = list_differences(header["identity"], json.loads(json.dumps(identity)))
+    stored = header["identity"]
+    if header["format_version"] < 2:
+        stored = upgrade_identity(stored)
+    differences = list_differences(stored, json.loads(json.dumps(identity)))
     if differences:
         raise CheckpointError(
             f"Checkpoint '{path}' belongs to another run; going on from it would not repeat that run. What differs:\n"

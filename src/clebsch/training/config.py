@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from clebsch.config import StrictConfig
 from clebsch.training.loss import LossConfig
-from clebsch.training.optimizers import OptimizerConfig
+from clebsch.training.optimizers import Adam, OptimizerConfig
 from clebsch.training.schedules import Constant, Cosine, ScheduleConfig, StageConfig
 
 
@@ -17,7 +17,7 @@ class TrainConfig(StrictConfig):
 
     Attributes:
         loss: weights and penalty.
-        optimizer: Adam, AdamW or Muon, and its learning rate.
+        optimizer: Adam, AdamW or Muon, and its learning rate; Adam where no kind is given.
         schedule: factor on the learning rate over the epochs.
         stages: loss weights and rate factors that begin later in the run, by ascending start.
         batch_size: size of a batch, in ``batch_unit``.
@@ -34,7 +34,7 @@ class TrainConfig(StrictConfig):
     """
 
     loss: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     schedule: ScheduleConfig = Constant()
     stages: tuple[StageConfig, ...] = ()
     batch_size: int = Field(default=5, ge=1)

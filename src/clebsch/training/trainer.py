@@ -21,7 +21,7 @@ from clebsch.training.dimers import EVERY, DimerPrior
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.training.loss import LossConfig, loss, require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
-from clebsch.training.optimizers import build_optimizer, set_lr
+from clebsch.training.optimizers import set_lr
 from clebsch.training.schedules import Schedule, stage_at
 from clebsch.training.state import TrainingState
 from clebsch.training.validation import labelled_quantities, metric_name, validate
@@ -170,7 +170,7 @@ def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, see
 def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, seed: int) -> TrainingState:
     return TrainingState(
         potential=potential,
-        optimizer=build_optimizer(potential, config.optimizer),
+        optimizer=config.optimizer.build(potential),
         ema=ExponentialMovingAverage(potential, config.ema_decay),
         schedule=Schedule(config.schedule, config.max_epochs),
         sampler=_sampler(train, config, shuffle=True, seed=seed),

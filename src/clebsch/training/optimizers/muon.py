@@ -5,19 +5,39 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from clebsch.models.linear import IrrepsLinear
+from clebsch.training.optimizers.settings import Decay, Moments, trainable_parameters
 
 SMALLEST_SIDE = 8  # of a matrix worth orthogonalising; narrower ones are left to Adam
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 RMS = 0.2  # of the entries of a step at lr 1, that of a typical Adam step
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Moments):
+    """Muon, with Adam for the weights that are no channel-mixing matrices.
+
+    Attributes:
+        momentum: of the matrices.
+    """
+
+    kind: Literal["muon"] = "muon"
+    momentum: Decay = 0.95
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of the trainable parameters of ``model``."""
+        parameters = list(trainable_parameters(model).values())
+        matrices = mixing_matrices(model)
+        chosen = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in parameters if id(parameter) not in chosen]
+        return OrthogonalSteps(matrices, others, lr=self.lr, momentum=self.momentum, **self.moments(parameters))
+
+
+class OrthogonalSteps(torch.optim.Optimizer):
     r"""Momentum whose matrices are replaced by the nearest orthogonal ones (Jordan et al., 2024; arXiv 2502.16982).
 
     .. math:: M \leftarrow \mu M + (1 - \mu)\, G, \qquad
