@@ -12,6 +12,7 @@ from clebsch.models import (
     MultiACEConfig,
     Potential,
     PotentialConfig,
+    ZBLConfig,
     botnet,
     linear_ace,
     mace,
@@ -99,7 +100,14 @@ def potential_of(name: str, zbl: bool = False, dtype: torch.dtype = torch.float6
     e0 = {"N": -1488.0, **E0}
     scale = {symbol: 0.7 + 0.2 * index for index, symbol in enumerate(config.elements)}
     shift = {symbol: 0.3 - 0.1 * index for index, symbol in enumerate(config.elements)}
-    return Potential(PotentialConfig(model=config, zbl=zbl), e0=e0, scale=scale, shift=shift, dtype=dtype, seed=1)
+    return Potential(
+        PotentialConfig(model=config, terms=(ZBLConfig(),) if zbl else ()),
+        e0=e0,
+        scale=scale,
+        shift=shift,
+        dtype=dtype,
+        seed=1,
+    )
 
 
 def random_design(seed: int) -> MultiACEConfig:

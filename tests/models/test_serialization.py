@@ -9,10 +9,27 @@ import safetensors.torch
 import torch
 
 from clebsch.data import Configuration, build_graph, collate
-from clebsch.errors import BackendError, CheckpointError, DataError
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig, botnet, linear_ace, mace, nequip, pace
+from clebsch.errors import BackendError, CheckpointError, ConfigError, DataError
+from clebsch.models import (
+    CoreConfig,
+    MultiACEConfig,
+    Potential,
+    PotentialConfig,
+    ZBLConfig,
+    botnet,
+    linear_ace,
+    mace,
+    nequip,
+    pace,
+)
 from clebsch.models.reference_frames import example_frames
-from clebsch.models.serialization import POTENTIAL, load_potential, read_potential_header, save_potential
+from clebsch.models.serialization import (
+    POTENTIAL,
+    load_potential,
+    read_potential_config,
+    read_potential_header,
+    save_potential,
+)
 from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
 
 E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
@@ -22,7 +39,7 @@ SMALL: dict[str, Any] = {"elements": ("H", "C", "O"), "r_max": 4.0, "num_channel
 def make_potential(
     preset: Callable[..., MultiACEConfig] = mace, dtype: torch.dtype = torch.float32, zbl: bool = False
 ) -> Potential:
-    config = PotentialConfig(model=preset(**SMALL), zbl=zbl)
+    config = PotentialConfig(model=preset(**SMALL), terms=(ZBLConfig(),) if zbl else ())
     return Potential(config, e0=E0, scale={"H": 0.5, "C": 1.5, "O": 2.5}, shift=-0.1, dtype=dtype, seed=4)
 
 
@@ -67,7 +84,7 @@ def test_header_tells_all_without_the_weights(tmp_path):
     save_potential(potential, tmp_path / "p.safetensors", metadata={"dataset": "methane", "epochs": 3})
     header = read_potential_header(tmp_path / "p.safetensors")
     assert header["metadata"] == {"dataset": "methane", "epochs": 3}
-    assert (header["format"], header["format_version"], header["dtype"]) == ("potential", 1, "float32")
+    assert (header["format"], header["format_version"], header["dtype"]) == ("potential", 2, "float32")
     assert PotentialConfig.model_validate(header["config"]) == potential.config
     assert header["clebsch_version"]
 
@@ -161,6 +178,31 @@ def test_a_config_or_weights_of_another_version_are_explained(tmp_path):
         load_potential(path)
 
 
+@pytest.mark.parametrize(
+    ("flags", "terms"),
+    [
+        ({"zbl": False, "core": None}, ()),
+        ({"zbl": True, "core": None}, (ZBLConfig(),)),
+        ({"zbl": False, "core": {"C-O": 1.1}}, (CoreConfig(radii={"C-O": 1.1}),)),
+        ({"zbl": False, "core": {}}, (CoreConfig(),)),
+    ],
+)
+def test_files_of_format_version_1_are_read(flags: dict[str, Any], terms: tuple, tmp_path):
+    """They have flags in place of terms, and no weights of terms."""
+    path, config = tmp_path / "p.safetensors", PotentialConfig(model=mace(**SMALL), terms=terms)
+    potential = Potential(config, e0=E0, dtype=torch.float64, seed=4)
+    save_potential(potential, path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    old = {"model": header["config"]["model"], **flags}
+    write_tensor_file(path, tensors, {**header, "format_version": 1, "config": old}, POTENTIAL)
+    loaded = load_potential(path)
+    assert loaded.config == read_potential_config(path) == config
+    assert predict(loaded, methane())[0] == predict(potential, methane())[0]
+    write_tensor_file(path, tensors, {**header, "format_version": 3}, POTENTIAL)
+    with pytest.raises(CheckpointError, match="has format version 3, .* reads versions up to 2"):
+        load_potential(path)
+
+
 def test_wrong_arguments(tmp_path):
     path = tmp_path / "p.safetensors"
     with pytest.raises(DataError, match="Au"):
@@ -171,5 +213,5 @@ def test_wrong_arguments(tmp_path):
     save_potential(make_potential(), path)
     with pytest.raises(BackendError, match="'abacus'"):
         load_potential(path, backend="abacus")
-    with pytest.raises(CheckpointError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"):
+    with pytest.raises(ConfigError, match=r"dtype: expected float32 or float64, got torch.float16"):
         load_potential(path, dtype=torch.float16)

@@ -176,7 +176,8 @@ class Potential(Float64Constants):
         Raises:
             DataError: a stress is asked of a cell without volume.
         """
-        if torch.is_inference_mode_enabled():  # forces are derivatives, which PyTorch has no record for there
+        if torch.is_inference_mode_enabled() or batch.positions.is_inference():
+            # Forces are derivatives, which PyTorch has no record for there.
             with torch.inference_mode(False):
                 return self(batch.clone(), forces=forces, stress=stress, create_graph=create_graph)
         self._require_gradients()

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float, Int
 
 from clebsch.data import Batch, Configuration, Graph, build_graph, collate, neighbor_list
+from clebsch.ops import Edges
 
 MIN_DISTANCE = 0.9  # Å, between any two nuclei
 CLUSTER_VOLUME = 9.0  # Å^3 per atom, about that of a molecule
