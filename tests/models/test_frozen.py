@@ -49,14 +49,34 @@ def twin(of: Potential) -> Potential:
     return found
 
 
+def tensors_of(prediction: Prediction) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(prediction).items() if isinstance(value, torch.Tensor)}
+
+
 def equal(found: Prediction, expected: Prediction) -> bool:
     """Bit for bit, all that was asked for."""
-    values, others = (
-        {name: value for name, value in vars(one).items() if isinstance(value, torch.Tensor)}
-        for one in (found, expected)
-    )
+    values, others = tensors_of(found), tensors_of(expected)
     assert values.keys() == others.keys()
     return all(torch.equal(value, others[name]) for name, value in values.items())
+
+
+def close(found: Prediction, expected: Prediction) -> bool:
+    """Energies bit for bit; derivatives but for the order of sums, as PyTorch skips those of constants."""
+    values, others = tensors_of(found), tensors_of(expected)
+    sizes = {
+        name: 1e-14 * float(other.abs().max()) if name in ("forces", "stress") else 0.0
+        for name, other in others.items()
+    }
+    assert values.keys() == others.keys()
+    return all(bool(((value - others[name]).abs() <= sizes[name]).all()) for name, value in values.items())
+
+
+def unused_weights(of: Potential, batch: Batch) -> list[str]:
+    """Those that no energy depends on, such as the embedding of linear ACE."""
+    weights = dict(of.named_parameters())
+    energy = of(batch, create_graph=True).energy.sum()
+    gradients = torch.autograd.grad(energy, list(weights.values()), allow_unused=True)
+    return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
 
 
 # Weights that change ------------------------------------------------------------------------------------------------
@@ -70,13 +90,15 @@ def test_every_weight_counts_however_it_is_changed(
 ):
     """``weight.data`` hides a change from PyTorch; nothing may go by what it says."""
     batch, found = make_batch(5), potential(name, backend=backend, intervals=intervals)
+    unused = unused_weights(found, batch)
+    assert len(unused) <= 1
     for key, weight in found.named_parameters():
         before, frozen = found(batch), found.frozen()
-        weight.data.mul_(1.5)
+        weight.data.mul_(1.5).add_(0.01)  # some are zero to begin with
         after = found(batch)
         assert equal(after, twin(found)(batch)), key
-        assert equal(frozen(batch), before), key
-        assert not torch.equal(after.energy, before.energy), key
+        assert close(frozen(batch), before), key
+        assert torch.equal(after.energy, before.energy) == (key in unused), key
 
 
 @BACKENDS
@@ -107,7 +129,7 @@ def test_the_optimizers_step_is_seen(make_batch: Callable[..., Batch]):
 @pytest.mark.parametrize("intervals", [64, None], ids=["splines", "networks"])
 def test_frozen_numbers_are_the_same(make_batch: Callable[..., Batch], name: str, intervals: int | None, backend: str):
     batch, found = make_batch(5, 4, periodic=True), potential(name, backend=backend, intervals=intervals)
-    assert equal(found.frozen()(batch, stress=True), found(batch, stress=True))
+    assert close(found.frozen()(batch, stress=True), found(batch, stress=True))
 
 
 def test_frozen_potentials_hold_constants_alone(make_batch: Callable[..., Batch]):
@@ -179,7 +201,7 @@ def test_inference_mode(make_batch: Callable[..., Batch], tmp_path: Path, name: 
         loaded = load_potential(tmp_path / "p.safetensors", backend=backend)
         for one in (found, frozen, loaded, loaded.frozen(), found.copy(), found.frozen()):
             for made in (batch, inside):
-                assert equal(one(made, stress=True), expected)
+                assert close(one(made, stress=True), expected)
     assert equal(loaded(batch, stress=True), expected)
     assert equal(loaded(inside, stress=True), expected), "a batch made inside, used outside"
     loaded(batch, create_graph=True).forces.square().sum().backward()

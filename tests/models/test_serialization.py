@@ -199,7 +199,7 @@ def test_files_of_format_version_1_are_read(flags: dict[str, Any], terms: tuple,
     assert loaded.config == read_potential_config(path) == config
     assert predict(loaded, methane())[0] == predict(potential, methane())[0]
     write_tensor_file(path, tensors, {**header, "format_version": 3}, POTENTIAL)
-    with pytest.raises(CheckpointError, match="has format version 3, .* reads versions up to 2"):
+    with pytest.raises(CheckpointError, match=r"has format version 3, .* reads versions up to 2"):
         load_potential(path)
 
 
