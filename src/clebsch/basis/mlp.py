@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +18,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@lru_cache
 def activation_scale(name: str) -> float:
     r"""The factor c with :math:`E_{z \sim N(0, 1)}[(c\, f(z))^2] = 1`, by Gauss–Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(200)
@@ -27,9 +25,12 @@ def activation_scale(name: str) -> float:
     return float((weights @ values**2 / weights.sum()) ** -0.5)
 
 
+ACTIVATION_SCALES = {name: activation_scale(name) for name in ACTIVATIONS}
+
+
 def activate(name: str, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The activation ``name`` scaled to unit second moment on unit-variance input."""
-    return activation_scale(name) * ACTIVATIONS[name](x)
+    return ACTIVATION_SCALES[name] * ACTIVATIONS[name](x)
 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None) -> nn.Parameter:

@@ -102,7 +102,7 @@ class Batch(_OfEdges):
     @property
     def num_graphs(self) -> int:
         """Number of graphs."""
-        return len(self.num_atoms)
+        return self.num_atoms.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``."""

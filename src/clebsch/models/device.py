@@ -26,6 +26,6 @@ def find_device(name: torch.device | str) -> torch.device:
 def find_dtype(dtype: torch.dtype | str) -> torch.dtype:
     """Return torch.float32 or torch.float64, also by name; raises ConfigError for another."""
     found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in DTYPES.values():
+    if found is None or found not in DTYPES.values():
         raise ConfigError(f"dtype: expected float32 or float64, got {dtype!r}")
     return found

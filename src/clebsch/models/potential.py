@@ -176,11 +176,11 @@ class Potential(Float64Constants):
         Raises:
             DataError: a stress is asked of a cell without volume.
         """
-        if torch.is_inference_mode_enabled() or batch.positions.is_inference():
-            # Forces are derivatives, which PyTorch has no record for there.
-            with torch.inference_mode(False):
-                return self(batch.clone(), forces=forces, stress=stress, create_graph=create_graph)
-        self._require_gradients()
+        if not torch.compiler.is_compiling():
+            self._require_gradients()
+            if torch.is_inference_mode_enabled() or batch.positions.is_inference():
+                with torch.inference_mode(False):  # forces are derivatives, of which PyTorch keeps no record there
+                    return self(batch.clone(), forces=forces, stress=stress, create_graph=create_graph)
         volumes = _volumes(batch) if stress else None
         with torch.set_grad_enabled(forces or stress or (create_graph and torch.is_grad_enabled())):
             positions, strain = batch.positions, None

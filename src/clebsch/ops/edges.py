@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -26,7 +26,10 @@ class ElementGroups:
     species: Tensor
     order: Tensor
     start: Tensor
-    _rows: dict[Places, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        made: dict[Places, tuple[Tensor, Tensor]] = {}
+        object.__setattr__(self, "_rows", made)
 
     @classmethod
     def of(cls, species: Tensor, num_elements: int) -> ElementGroups:
@@ -40,9 +43,10 @@ class ElementGroups:
         Returns: ``rows`` [components * atoms] such that flat[rows] is in that order, and its inverse permutation. They
             are made once for every set of irreps.
         """
-        if irreps not in self._rows:
-            self._rows[irreps] = self._make_rows(irreps)
-        return self._rows[irreps]
+        made: dict[Places, tuple[Tensor, Tensor]] = vars(self)["_rows"]
+        if irreps not in made:
+            made[irreps] = self._make_rows(irreps)
+        return made[irreps]
 
     def _make_rows(self, irreps: Places) -> tuple[Tensor, Tensor]:
         atoms, device = self.order.shape[0], self.order.device
@@ -159,13 +163,17 @@ class Edges:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Edges:
         """Return the edges with ``function`` of every tensor, such as a copy on another device."""
-        values = (getattr(self, item.name) for item in fields(self))
-        return Edges(*(x.map(function) if isinstance(x, ElementGroups) else function(x) for x in values))
+        tensors = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "elements"}
+        return Edges(**{name: function(x) for name, x in tensors.items()}, elements=self.elements.map(function))
 
     def pairs(self) -> Tensor:
         """Element pair z_i * Z + z_j of every edge [edges]."""
         centers, neighbors = (self.species.index_select(0, ends) for ends in (self.centers, self.neighbors))
         return centers * self.num_elements + neighbors
+
+
+for _class in (ElementGroups, Edges):  # so that programs that are exported take them as inputs
+    torch.export.register_dataclass(_class)
 
 
 def starts(ascending: Tensor, count: int) -> Tensor:

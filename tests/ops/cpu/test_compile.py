@@ -1,19 +1,25 @@
-"""Compiled kernels: kept on disk, shared by processes, threads."""
+"""Compiled kernels: what decides them, processes, threads."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from clebsch.o3 import Irreps
+from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor
 from clebsch.ops.cpu import compile as compiler
-from clebsch.ops.cpu.compile import channel_width, load_kernel
-from clebsch.ops.cpu.emit import Kernel
+from clebsch.ops.cpu import harmonics
+from clebsch.ops.cpu.compile import channel_width
+from clebsch.ops.cpu.convolution_kernels import ConvolutionProgram, emit_pool
+from clebsch.ops.cpu.product_basis_kernels import ProductBasisProgram, emit_product_basis
+from ops.cpu.multiplying import DOUBLED, never, run
 
 PROGRAM = """
 import torch
@@ -22,22 +28,141 @@ vectors = torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64)
 print(get_backend("cpu").spherical_harmonics(2, torch.float64)(vectors).sum().item())
 """
 
+# Value of every operation and the largest difference between backends, with the sign of one coefficient or without.
+COUPLINGS = """
+import sys, torch
+from clebsch.o3 import Irreps
+from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor, get_backend
+definition = sys.modules["clebsch.o3.clebsch_gordan"]
+racah = definition._racah
+if "changed" in sys.argv:
+    definition._racah = lambda *j: -racah(*j) if j == (1, 0, 1, 0, 2) else racah(*j)
+x = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).sin().view(4, 3, 1)
+start, species = torch.tensor([0, 1]), torch.zeros(3, dtype=torch.int64)
+product = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+2e"), 2, True)
+convolution = ConvolutionDescriptor(Irreps("0e+1o"), 1, Irreps("0e+1o+2e"))
+weights = [torch.ones(1, block.coupling.num_paths, 1, dtype=torch.float64) for block in product.blocks]
+radial = torch.ones(2, len(convolution.paths), 1, dtype=torch.float64)
+def values(name):
+    backend = get_backend(name)
+    yield backend.spherical_harmonics(2, x.dtype)(x[1:, :, 0])
+    yield torch.cat([a.flatten() for a in backend.convolution(convolution, x.dtype)(x, x[:, :2, 0].T, radial, start, start + 1, 3)])
+    yield backend.product_basis(product, x.dtype)([x, x + 1], weights, species)
+for a, b in zip(values("cpu"), values("reference")):
+    wave = torch.arange(a.numel(), dtype=x.dtype).cos()
+    print((a.flatten() * wave).sum().item(), (a - b).abs().max().item())
+"""  # noqa: E501
 
-def doubling(name: str) -> str:
-    """x[i] += x[i] for every item."""
-    kernel = Kernel(name, "double", 1, {"x": "real*"})
-    with kernel.loop(kernel["start"], kernel["stop"]) as item:
-        number = kernel.load_number(kernel["x"], item)
-        kernel.store_number(kernel.add(number, number), kernel["x"], item)
-    return kernel.finish()
+
+# What decides a kernel --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("CLEBSCH_CACHE", str(tmp_path))
-    compiler.cache_directory.cache_clear()
-    yield tmp_path / "kernels"
-    compiler.cache_directory.cache_clear()
+def test_a_kernel_is_compiled_once(cache: Path):
+    assert run() == DOUBLED and run(never) == DOUBLED
+    assert [path.suffix for path in cache.iterdir()] == [".o"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        ("llvm", "get_host_cpu_name", lambda: "another"),
+        ("llvm", "llvm_version_info", (0, 0, 1)),
+        ("llvmlite", "__version__", "0.0.1"),
+    ],
+)
+def test_another_processor_or_compiler(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, value: object
+):
+    run()
+    compiler._machine()
+    monkeypatch.setattr(getattr(compiler, module), name, value)
+    compiler._toolchain.cache_clear()
+    run()
+    compiler._toolchain.cache_clear()
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_every_source_of_the_package_counts():
+    sources = {path.read_bytes() for path in Path(compiler.__file__).parent.glob("*.py")}
+    assert sources <= set(compiler._toolchain()) and len(sources) > 8
+
+
+def convolution_programs() -> list[ConvolutionProgram]:
+    program = ConvolutionProgram(
+        ConvolutionDescriptor(Irreps("0e+1o"), 1, Irreps("0e+1o")), 4, 2, "double", table=False
+    )
+    changes = [{"channels": 8}, {"width": 4}, {"real": "float"}, {"table": True}]
+    descriptors = [("0e+1o", 2, "0e+1o"), ("0e+1o+2e", 1, "0e+1o"), ("0e+1o", 1, "1o"), ("0e+1o", 1, "1o+0e")]
+    changes += [{"descriptor": ConvolutionDescriptor(Irreps(a), l, Irreps(b))} for a, l, b in descriptors]
+    changes.append({"descriptor": replace(program.descriptor, mixing="sum")})
+    scalars = replace(program, descriptor=ConvolutionDescriptor(Irreps("0e"), 1, Irreps("0e+1o")))
+    altered = replace(program)
+    (first, *rest), path = altered.paths[-1].entries, altered.paths[-1]
+    m2, coefficient = first.terms[0]
+    entries = (replace(first, terms=((m2, -coefficient), *first.terms[1:])), *rest)
+    altered.__dict__["paths"] = (*altered.paths[:-1], replace(path, entries=entries))
+    swapped = replace(program)
+    swapped.__dict__["paths"] = swapped.paths[::-1]
+    others = [replace(program, **change) for change in changes]
+    return [program, *others, scalars, replace(scalars, constant=True), altered, swapped]
+
+
+def product_programs() -> list[ProductBasisProgram]:
+    program = ProductBasisProgram(
+        ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+1o"), 2), "value", False, 4, 2, "double"
+    )
+    changes = [{"kind": "gradient"}, {"kind": "weights"}, {"dual": True}, {"channels": 8}, {"width": 4}]
+    descriptors = [("0e+1o", "0e+1o", 3), ("0e+1o", "0e", 2), ("0e+1o+2e", "0e+1o", 2), ("0e+1o", "0e+1o", 2, True)]
+    changes += [{"descriptor": ProductBasisDescriptor(Irreps(a), Irreps(b), *c)} for a, b, *c in descriptors]
+    return [program, replace(program, real="float"), *(replace(program, **change) for change in changes)]
+
+
+@pytest.mark.parametrize(
+    ("programs", "emit"),
+    [
+        (convolution_programs, lambda program: emit_pool(program, "f", "")),
+        (product_programs, lambda program: emit_product_basis(program, "f")),
+    ],
+    ids=["convolution", "product basis"],
+)
+def test_programs_of_another_assembly_have_another_signature(programs: Callable, emit: Callable):
+    found = [(emit(program), program.signature) for program in programs()]
+    assert len({assembly for assembly, _ in found}) == len({signature for _, signature in found}) == len(found)
+    assert [program.signature for program in programs()] == [signature for _, signature in found]
+
+
+def test_a_product_basis_with_other_couplings_has_another_signature():
+    program = product_programs()[0]
+    altered = replace(program)
+    tables, places, couplings = altered.tables
+    altered.__dict__["tables"] = (tables, places, couplings * [-1, *[1] * (len(couplings) - 1)])
+    assert program.signature != altered.signature
+
+
+def test_harmonics_with_another_constant_have_another_signature():
+    graph, outputs = harmonics._program("gradient", 2)
+    before = graph.signature(outputs)
+    place = next(node for node, entry in enumerate(graph.entries) if entry[0] == "constant" and entry[1] not in (0, 1))
+    kind, value, _ = graph.entries[place]
+    graph.entries[place] = (kind, -value, None)
+    after = graph.signature(outputs)
+    graph.entries[place] = (kind, value, None)
+    assert before != after and graph.signature(outputs) == before != graph.signature(outputs[::-1])
+
+
+def test_a_changed_sign_of_a_coupling_is_compiled_in(tmp_path: Path):
+    """A library with another sign in o3 finds the kernels of this one and must not take them."""
+    environment = {**os.environ, "CLEBSCH_CACHE": str(tmp_path)}
+    results = []
+    for arguments in ([], ["changed"]):
+        command = [sys.executable, "-c", COUPLINGS, *arguments]
+        output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+        results.append([[float(number) for number in line.split()] for line in output.splitlines()])
+        assert len(results[-1]) == 3 and all(difference < 1e-12 for _, difference in results[-1])
+    assert all(abs(before - after) > 1e-3 for (before, _), (after, _) in zip(*results, strict=True))
+
+
+# Processes and threads --------------------------------------------------------------------------------------------
 
 
 def run_program(**environment: str) -> str:
@@ -47,39 +172,14 @@ def run_program(**environment: str) -> str:
     return done.stdout
 
 
-def test_a_kernel_is_compiled_once(cache: Path):
-    asked: list[str] = []
-
-    def emit(name: str) -> str:
-        asked.append(name)
-        return doubling(name)
-
-    for _ in range(2):
-        x = torch.arange(5, dtype=torch.float64)
-        load_kernel("doubling, once", 1, emit)(5, [x])
-        assert x.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
-    assert len(asked) == 1 and [path.suffix for path in cache.iterdir()] == [".o"]
-
-
-def test_another_processor_or_source_compiles_again(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    load_kernel("doubling, again", 1, doubling)
-    monkeypatch.setattr(compiler, "_fingerprint", lambda: "another one")
-    load_kernel("doubling, again", 1, doubling)
-    assert len(list(cache.iterdir())) == 2
-
-
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_every_item_is_done_once(cache: Path, threads: int):
-    x = torch.ones(5, dtype=torch.float64)
-    load_kernel("doubling, threads", 1, doubling)(5, [x], threads=threads)
-    assert x.tolist() == [2.0] * 5
+    assert run(threads=threads) == DOUBLED
 
 
 def test_without_openmp_a_pool_runs_the_threads(cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("clebsch.ops.cpu.threads._openmp", lambda: None)
-    x = torch.ones(5, dtype=torch.float64)
-    load_kernel("doubling, pool", 1, doubling)(5, [x], threads=3)
-    assert x.tolist() == [2.0] * 5
+    assert run(threads=3) == DOUBLED
 
 
 def test_processes_at_once_share_the_cache(tmp_path: Path):

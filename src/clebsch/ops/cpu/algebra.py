@@ -75,6 +75,10 @@ class Expressions:
                 slopes[source] = self.add(slopes[source], part) if source in slopes else part
         return [slopes.get(variable, self.constant(0.0)) for variable in variables]
 
+    def signature(self, outputs: Sequence[Node]) -> bytes:
+        """Everything that decides the values of some expressions, as text; ``repr`` of a float is exact."""
+        return repr((self.entries, list(outputs))).encode()
+
     def emit(self, kernel: Kernel, variables: Sequence[Value], outputs: Sequence[Node]) -> list[Value]:
         """The values of some expressions at the values of the variables."""
         needed, pending = set(), list(outputs)

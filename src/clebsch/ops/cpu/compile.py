@@ -1,12 +1,10 @@
-"""From LLVM assembly to a callable function: compiled once, kept as an object file on disk, shared by processes."""
+"""From LLVM assembly to a callable function, compiled for this processor or taken from the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -18,7 +16,9 @@ import llvmlite.binding as llvm
 import torch
 from torch import Tensor
 
+from clebsch.ops.cpu.cache import find_object, keep_object
 from clebsch.ops.cpu.threads import run_threads
+from clebsch.version import __version__
 
 logger = logging.getLogger("clebsch")
 
@@ -64,32 +64,27 @@ class CompiledKernel:
         run_threads(self.function, data, threads)
 
 
-def load_kernel(key: str, num_arguments: int, emit: Callable[[str], str]) -> CompiledKernel:
-    """Return the function of ``key``, from the disk where this or another process compiled it before.
+def load_kernel(kind: str, signature: bytes, num_arguments: int, emit: Callable[[str], str]) -> CompiledKernel:
+    """Return a compiled kernel, from the disk if this or another process compiled it before.
 
     Args:
-        key: everything that decides what the function does, besides the source of this package.
+        kind: which kernel of the program it is.
+        signature: every number and every choice that the emitter reads of the program: sizes, layout, real type, width
+            of vectors, paths, coefficients. Together with ``kind``, the source of this package, the processor and the
+            compiler it decides the object code, and all of them are the key by which a kernel is found.
         num_arguments: how many arguments it takes.
-        emit: function name -> LLVM assembly; called only where nothing is found.
+        emit: function name -> LLVM assembly; called only if nothing is found.
     """
-    digest = hashlib.sha256("\n".join([key, _fingerprint()]).encode()).hexdigest()
-    name = f"kernel_{digest[:24]}"
-    path = cache_directory() / f"{name}.o"
-    try:
-        code = path.read_bytes()
-    except OSError:
-        _announce(path.parent)
+    key = [kind.encode(), signature, *_toolchain()]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in key)).hexdigest()
+    name = f"kernel_{digest[:32]}"
+    code = find_object(name)
+    if code is None:
         started = time.perf_counter()
         code = compile_assembly(emit(name))
-        logger.info("compiled %s in %.1f s", key, time.perf_counter() - started)
-        _write(path, code)
+        logger.info("compiled %s as %s in %.1f s", kind, name, time.perf_counter() - started)
+        keep_object(name, code)
     return CompiledKernel(name, code, num_arguments)
-
-
-@lru_cache
-def _announce(folder: Path) -> None:
-    """Say once why a first call takes long; a warning, so that it is seen where logging is not set up."""
-    logger.warning("compiling kernels for this processor: some seconds, once; they are kept in %s", folder)
 
 
 def compile_assembly(assembly: str) -> bytes:
@@ -102,35 +97,6 @@ def compile_assembly(assembly: str) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return machine.emit_object(module)
-
-
-@lru_cache
-def cache_directory() -> Path:
-    """$CLEBSCH_CACHE, else ~/.cache/clebsch, else (where that cannot be written) a temporary folder of the user."""
-    candidates = [
-        os.environ.get("CLEBSCH_CACHE"),
-        os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "clebsch"),
-        os.path.join(tempfile.gettempdir(), f"clebsch-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"),
-    ]
-    for candidate in filter(None, candidates):
-        path = Path(candidate) / "kernels"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                return path
-        except OSError:
-            continue
-    return Path(tempfile.mkdtemp(prefix="clebsch-"))
-
-
-def _write(path: Path, code: bytes) -> None:
-    """Put the file there in one step, so that concurrent processes see all of it or nothing."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
-        os.replace(file.name, path)
-    except OSError as error:
-        logger.warning("the compiled kernel could not be kept in %s: %s", path.parent, error)
 
 
 @lru_cache
@@ -162,8 +128,9 @@ def channel_width(channels: int, dtype: torch.dtype) -> int:
 
 
 @lru_cache
-def _fingerprint() -> str:
-    """What decides the object code besides the key: processor, compiler and the source that emits."""
-    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    target = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{target} {llvmlite.__version__} {hashlib.sha256(source).hexdigest()}"
+def _toolchain() -> tuple[bytes, ...]:
+    """What decides the object code besides the program: processor, compiler and the source that emits."""
+    processor = f"{llvm.get_default_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    versions = f"{__version__} {llvmlite.__version__} {llvm.llvm_version_info}"  # without source files, the version
+    sources = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return processor.encode(), versions.encode(), *sources

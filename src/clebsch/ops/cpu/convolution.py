@@ -34,15 +34,16 @@ def _program_of(key: str, operands: Operands) -> ConvolutionProgram:
 @lru_cache
 def _pool_kernel(program: ConvolutionProgram, along: str) -> CompiledKernel:
     arguments = len(program.pool_arguments(bool(along)))
-    return load_kernel(f"pool {program} {along}", arguments, lambda name: emit_pool(program, name, along))
+    return load_kernel(
+        f"convolution pool {along}", program.signature, arguments, lambda name: emit_pool(program, name, along)
+    )
 
 
 @lru_cache
 def _send_kernel(program: ConvolutionProgram, along: str, which: str) -> CompiledKernel:
     arguments = len(program.send_arguments(bool(along)))
-    return load_kernel(
-        f"send {program} {along} {which}", arguments, lambda name: emit_send(program, name, along, which)
-    )
+    kind = f"convolution send {along or '-'} {which}"
+    return load_kernel(kind, program.signature, arguments, lambda name: emit_send(program, name, along, which))
 
 
 def _value(key: str, *tensors: Tensor | None) -> list[Tensor]:

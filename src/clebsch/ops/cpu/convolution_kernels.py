@@ -83,6 +83,13 @@ class ConvolutionProgram:
         """Couplings of one edge."""
         return self.first_entry[-1]
 
+    @cached_property
+    def signature(self) -> bytes:
+        """Everything that the emitters read, as text; ``repr`` of a float is exact."""
+        descriptor = self.descriptor
+        layout = (str(descriptor.features), descriptor.l_max, str(descriptor.output), descriptor.multiplicities)
+        return repr((self.channels, self.width, self.real, self.table, self.constant, layout, self.paths)).encode()
+
     @property
     def harmonics(self) -> int:
         """Components of Y."""

@@ -56,14 +56,20 @@ def _outputs(kind: str, graph: Expressions, places: dict[str, list[Node]], l_max
     return [graph.gradient(slope, places["g"]), graph.gradient(slope, places["r"])]
 
 
-def _emit(kind: str, l_max: int, real: str, name: str) -> str:
+@lru_cache
+def _program(kind: str, l_max: int) -> tuple[Expressions, list[Node]]:
+    """The expressions of a kernel, and which of them it writes, one array after another."""
     sizes, graph_size = _sizes(l_max), 0
     places: dict[str, list[Node]] = {}
     for letter in READS[kind]:
         places[letter] = list(range(graph_size, graph_size + sizes[letter]))
         graph_size += sizes[letter]
     graph = Expressions(graph_size)
-    outputs = _outputs(kind, graph, places, l_max)
+    return graph, [node for part in _outputs(kind, graph, places, l_max) for node in part]
+
+
+def _emit(kind: str, l_max: int, real: str, name: str) -> str:
+    sizes, (graph, outputs) = _sizes(l_max), _program(kind, l_max)
     inputs, results = [f"in_{letter}" for letter in READS[kind]], [f"out_{letter}" for letter in WRITES[kind]]
     kernel = Kernel(name, real, 1, dict.fromkeys([*inputs, *results], "real*"))
     with kernel.loop(kernel["start"], kernel["stop"]) as edge:
@@ -72,7 +78,7 @@ def _emit(kind: str, l_max: int, real: str, name: str) -> str:
             for source, letter in zip(inputs, READS[kind], strict=True)
             for place in range(sizes[letter])
         ]
-        values = iter(graph.emit(kernel, variables, [node for part in outputs for node in part]))
+        values = iter(graph.emit(kernel, variables, outputs))
         for result, letter in zip(results, WRITES[kind], strict=True):
             for place in range(sizes[letter]):
                 kernel.store_number(next(values), kernel[result], kernel.linear((edge, sizes[letter]), place))
@@ -81,9 +87,9 @@ def _emit(kind: str, l_max: int, real: str, name: str) -> str:
 
 @lru_cache
 def _kernel(kind: str, l_max: int, dtype: torch.dtype) -> CompiledKernel:
-    count = len(READS[kind]) + len(WRITES[kind])
-    key = f"spherical harmonics {kind} {l_max} {dtype}"
-    return load_kernel(key, count, lambda name: _emit(kind, l_max, REAL[dtype], name))
+    graph, outputs = _program(kind, l_max)
+    name, count = f"spherical harmonics {kind} {l_max} {REAL[dtype]}", len(READS[kind]) + len(WRITES[kind])
+    return load_kernel(name, graph.signature(outputs), count, lambda name: _emit(kind, l_max, REAL[dtype], name))
 
 
 def _run(kind: str, l_max: int, *inputs: Tensor) -> list[Tensor]:

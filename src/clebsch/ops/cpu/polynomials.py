@@ -73,6 +73,11 @@ class Trie:
         self.leaf_variables, self.leaf_outputs, self.leaf_coefficients = leaves.T
         self.groups = self._groups([len(group) for _, group in ordered])
 
+    @property
+    def sizes(self) -> tuple:
+        """What the tables do not tell: numbers of roots, cells and nodes of a level, and the groups."""
+        return self.roots, self.num_cells, [len(level.cells) for level in self.levels], self.groups
+
     @staticmethod
     def _level(cells: dict[tuple[int, ...], int], depth: int) -> Level:
         found = [(cell, cells[key[:-1]], key[-1]) for key, cell in cells.items() if len(key) == depth + 1]
@@ -122,6 +127,11 @@ class Polynomials:
     def num_paths(self) -> int:
         """Paths of all blocks, one block after another."""
         return sum(block.coupling.num_paths for block in self.descriptor.blocks)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of factors, their components, those of B, paths and coefficients."""
+        return self.num_factors, self.components, self.outputs, self.num_paths, len(self.coefficients)
 
     @cached_property
     def coefficients(self) -> tuple[Coefficient, ...]:

@@ -25,9 +25,10 @@ def _kernel(
     """The kernel, its tables and the couplings."""
     width = channel_width(channels, dtype)
     program = ProductBasisProgram(descriptor_of(key), kind, along, channels, width, REAL[dtype])
-    text = f"product basis {key} {kind} {along} {channels} {dtype}"
-    compiled = load_kernel(text, len(program.arguments), lambda name: emit_product_basis(program, name))
-    tables, _, couplings = program.tables()
+    compiled = load_kernel(
+        "product basis", program.signature, len(program.arguments), lambda name: emit_product_basis(program, name)
+    )
+    tables, _, couplings = program.tables
     return compiled, torch.from_numpy(tables), torch.from_numpy(couplings).to(dtype)
 
 

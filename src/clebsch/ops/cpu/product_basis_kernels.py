@@ -14,6 +14,7 @@ every load of one serves several atoms, the lanes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class ProductBasisProgram:
         arguments |= dict.fromkeys(["atom_order", "element_start"], "index*") | {"tables": "small*"}
         return arguments | dict.fromkeys(["atoms", "elements"], "index")
 
+    @cached_property
     def tables(self) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
         """All integer tables in one array, where each of them begins, and the coupling of every term."""
         trie, places, parts = self.trie, {}, []
@@ -91,6 +93,14 @@ class ProductBasisProgram:
             parts.append(np.asarray(table, dtype=np.int32))
         return np.concatenate(parts), places, np.array([value for _, _, value in terms])
 
+    @property
+    def signature(self) -> bytes:
+        """Everything that the emitters read, and the tables and couplings that the kernel is called with."""
+        tables, places, couplings = self.tables
+        choices = (self.kind, self.along, self.channels, self.width, self.real, self.arguments, places)
+        sizes = (self.polynomials.sizes, self.trie.sizes)
+        return b" ".join([repr((choices, sizes)).encode(), tables.tobytes(), couplings.tobytes()])
+
 
 def emit_product_basis(program: ProductBasisProgram, name: str) -> str:
     """Assembly of the kernel."""
@@ -104,7 +114,7 @@ class _Emitter:
         self.program, self.along = program, program.along
         self.polynomials, self.trie = program.polynomials, program.trie
         self.kernel = kernel = Kernel(name, program.real, program.width, program.arguments)
-        _, self.tables, couplings = program.tables()
+        _, self.tables, couplings = program.tables
         self.num_terms, self.cell = len(couplings), LANES * program.width
         variables, cells = self.polynomials.num_variables + 1, self.trie.num_cells
         self.slice = kernel.scratch(max(1, len(self.polynomials.coefficients)))

@@ -87,7 +87,7 @@ def _derivative(constants: tuple, operands: list, upstream: list, required: list
 
 def _derivative_of_transposed(constants: tuple, operands: list, upstream: list, required: list) -> list:
     g, W, *rows = operands
-    x = _filled(upstream, empty_inputs(*constants, g))
+    x = _filled(upstream, empty_inputs(constants[0], constants[1], g))
     by_g = linear(*constants, x, W, *rows) if any(required[0]) else None
     by_W = linear_weights(*constants, x, g, *rows) if any(required[1]) else None
     return [by_g, by_W, *_NO_ROWS]

@@ -24,6 +24,12 @@ class Linear(nn.Module):
     def __init__(self, descriptor: LinearDescriptor, dtype: torch.dtype) -> None:
         super().__init__()
         self.descriptor = descriptor
+        self.components = descriptor.irreps_in.slices()
+        scales = iter(descriptor.scales)
+        self.targets = [  # dimension and source of every output irrep, and the factor of its matrix
+            (irrep.dim, source, 0.0 if source is None else next(scales))
+            for irrep, source in zip(descriptor.irreps_out, descriptor.sources, strict=True)
+        ]
 
     def forward(
         self,
@@ -38,16 +44,16 @@ class Linear(nn.Module):
             weights: one [K_l, channels] per output irrep with a match in the input, or [elements, K_l, channels].
             elements: the atoms by element where there is one map per element, else None.
         """
-        parts = [x[part] for part in self.descriptor.irreps_in.slices()] if isinstance(x, Tensor) else list(x)
+        parts = [x[part] for part in self.components] if isinstance(x, Tensor) else list(x)
         mapped, number = [], 0
-        for irrep, source in zip(self.descriptor.irreps_out, self.descriptor.sources, strict=True):
+        for dim, source, scale in self.targets:
             if source is None:
-                mapped.append(parts[0].new_zeros(irrep.dim, parts[0].shape[1], self.descriptor.channels))
+                mapped.append(parts[0].new_zeros(dim, parts[0].shape[1], self.descriptor.channels))
                 continue
             part, weight = parts[source], weights[number]
             if elements is not None:  # channels of every element side by side, zero but for that of the atom
                 chosen = functional.one_hot(elements.species, weight.shape[0]).to(part.dtype)
                 part, weight = (part[:, :, None, :] * chosen[:, :, None]).flatten(2), weight.flatten(0, 1)
-            mapped.append(part @ weight * self.descriptor.scales[number])
+            mapped.append(part @ weight * scale)
             number += 1
         return torch.cat(mapped)

@@ -29,11 +29,19 @@ class ProductBasis(nn.Module):
     def __init__(self, descriptor: ProductBasisDescriptor, dtype: torch.dtype) -> None:
         super().__init__()
         self.descriptor = descriptor
+        self.blocks = [(b.output, b.nu, *b.coupling.coefficients.shape[:2]) for b in descriptor.blocks]
+        self.dims = [irrep.dim for irrep in descriptor.output]
         self.orders = sorted({block.nu for block in descriptor.blocks})
+        self.num_rows: dict[int, int] = {}
         for nu in self.orders:
             monomials, matrix = _stack([block for block in descriptor.blocks if block.nu == nu])
             self._register_chain(nu, monomials)
-            self.register_buffer(f"couplings_{nu}", torch.tensor(matrix, dtype=dtype).to_sparse(), persistent=False)
+            rows, columns = np.nonzero(matrix)
+            self._register_index(f"row_{nu}", rows)
+            self._register_index(f"column_{nu}", columns)
+            values = torch.tensor(matrix[rows, columns], dtype=dtype)[:, None, None]
+            self.register_buffer(f"values_{nu}", values, persistent=False)
+            self.num_rows[nu] = len(matrix)
 
     def forward(
         self,
@@ -55,25 +63,24 @@ class ProductBasis(nn.Module):
     def of_species(self, factors: Sequence[Tensor], weights: Tensor, species: Tensor) -> Tensor:
         """The same, from the element index of every atom."""
         terms: dict[int, Tensor] = {}
-        sizes = [block.coupling.num_paths for block in self.descriptor.blocks]
+        sizes = [paths for _, _, paths, _ in self.blocks]
         by_block = weights.split(sizes, dim=1) if sizes else ()
-        for block, basis, weight in zip(self.descriptor.blocks, self.uncontracted(factors), by_block, strict=True):
+        for (output, *_), basis, weight in zip(self.blocks, self.uncontracted(factors), by_block, strict=True):
             term = torch.einsum("pmnk,npk->mnk", basis, weight[species])
-            terms[block.output] = terms[block.output] + term if block.output in terms else term
-        for index, irrep in enumerate(self.descriptor.output):
+            terms[output] = terms[output] + term if output in terms else term
+        for index, dim in enumerate(self.dims):
             if index not in terms:
-                terms[index] = factors[0].new_zeros(irrep.dim, *factors[0].shape[1:])
-        return torch.cat([terms[index] for index in range(len(self.descriptor.output))])
+                terms[index] = factors[0].new_zeros(dim, *factors[0].shape[1:])
+        return torch.cat([terms[index] for index in range(len(self.dims))])
 
     def uncontracted(self, factors: Sequence[Float[Tensor, "components atoms channels"]]) -> list[Tensor]:
         """The basis before the weights: one [paths, 2L + 1, atoms, channels] per block of the descriptor."""
         coupled = {nu: self._coupled(nu, factors) for nu in self.orders}
         start = dict.fromkeys(self.orders, 0)
         found = []
-        for block in self.descriptor.blocks:
-            paths, dim, _ = block.coupling.coefficients.shape
-            found.append(coupled[block.nu][start[block.nu] :][: paths * dim].unflatten(0, (paths, dim)))
-            start[block.nu] += paths * dim
+        for _, nu, paths, dim in self.blocks:
+            found.append(coupled[nu][start[nu] :][: paths * dim].unflatten(0, (paths, dim)))
+            start[nu] += paths * dim
         return found
 
     def _register_chain(self, nu: int, monomials: np.ndarray) -> None:
@@ -94,8 +101,9 @@ class ProductBasis(nn.Module):
             factor = factors[position if self.descriptor.distinct else 0]
             prefix, last = self.get_buffer(f"prefix_{nu}_{position}"), self.get_buffer(f"last_{nu}_{position}")
             product = product.index_select(0, prefix) * factor.index_select(0, last)
-        coupled = torch.sparse.mm(self.get_buffer(f"couplings_{nu}"), product.flatten(1))
-        return coupled.unflatten(1, product.shape[1:])
+        terms = self.get_buffer(f"values_{nu}") * product.index_select(0, self.get_buffer(f"column_{nu}"))
+        coupled = product.new_zeros(self.num_rows[nu], *product.shape[1:])
+        return coupled.index_add(0, self.get_buffer(f"row_{nu}"), terms)
 
 
 def _stack(blocks: Sequence[ProductBlock]) -> tuple[np.ndarray, np.ndarray]:
