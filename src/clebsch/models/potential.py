@@ -231,6 +231,7 @@ class Potential(Float64Constants):
         kept = tuple(term for term in self.config.terms if term.kind not in ("zbl", "core"))
         return self._with(PotentialConfig(model=self.config.model, terms=(*kept, CoreConfig(radii=dict(radii)))))
 
+    @torch.inference_mode(False)  # a copy that is made inside can be used outside
     def _with(
         self,
         config: PotentialConfig,
