@@ -203,7 +203,7 @@ def test_the_core_begins_where_the_data_end(alloy_file: Path, tmp_path: Path):
     result = run(recipe(alloy_file, tmp_path / "a", energy=energy), console=console)
     shortest = result.statistics.shortest_distances
     assert set(shortest) <= {"Cu-Cu", "Cu-Au", "Au-Au"} and 2 < shortest["Cu-Cu"] < 2.6
-    assert result.potential.config.core == {pair: 0.95 * distance for pair, distance in shortest.items()}
+    assert result.potential.config.core_radii == {pair: 0.95 * distance for pair, distance in shortest.items()}
     said = re.findall(r"([A-Z][a-z]-[A-Z][a-z]) (\d\.\d\d)(\*?)", console.file.getvalue())
     bonds = {"Cu-Cu": 2.64, "Cu-Au": 2.68, "Au-Cu": 2.68, "Au-Au": 2.72}  # sums of covalent radii
     assert {pair for pair, _, _ in said} == set(shortest)

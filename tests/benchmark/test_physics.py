@@ -12,15 +12,16 @@ from clebsch.benchmark.dimers import DimerCurve
 from clebsch.benchmark.dynamics import DynamicsError, what_broke
 from clebsch.data import Configuration
 from clebsch.errors import ConfigError
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import linear_ace, mace
+from clebsch.models.terms import TermConfig
 
 SMALL = {"elements": ("H", "O"), "r_max": 3.5, "num_channels": 4, "l_max": 2}
 E0 = {"H": -13.6, "O": -2042.1}
 
 
-def potential_of(model: MultiACEConfig, **settings: bool) -> Potential:
-    return Potential(PotentialConfig(model=model, **settings), e0=E0, dtype=torch.float64, seed=1)
+def potential_of(model: MultiACEConfig, *terms: TermConfig) -> Potential:
+    return Potential(PotentialConfig(model=model, terms=terms), e0=E0, dtype=torch.float64, seed=1)
 
 
 def molecule(count: int = 6) -> Configuration:
@@ -48,7 +49,7 @@ def test_the_terms_sum_to_the_energy():
 
 
 def test_curves_of_two_atoms():
-    curves = dimer_curves(potential_of(linear_ace(correlation=1, **SMALL), zbl=True))
+    curves = dimer_curves(potential_of(linear_ace(correlation=1, **SMALL), ZBLConfig()))
     assert [curve.pair for curve in curves] == ["HH", "HO", "OO"]
     for curve in curves:
         assert curve.distances[0] == 0.5 and curve.distances[-1] == 3.5 and curve.energies[-1] == 0

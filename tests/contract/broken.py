@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from clebsch.data import Batch
-from clebsch.models import Potential, PotentialConfig, Prediction
+from clebsch.models import ModelOutput, Potential, PotentialConfig, Prediction, Term
+from clebsch.ops import Edges
 from contract.designs import E0, MEMBERS
 
 CONFIG = PotentialConfig(model=MEMBERS["mace"])
@@ -22,18 +23,16 @@ def sound(dtype: torch.dtype = torch.float64, cls: type[Potential] = Potential) 
     return cls(CONFIG, e0=E0, scale=0.8, shift=0.2, dtype=dtype, seed=2)
 
 
-class Term(torch.nn.Module):
-    """An energy of atoms [atoms] made of edge vectors, in the place of the nuclear repulsion."""
+class EdgeTerm(Term):
+    """An energy of atoms [atoms] made of edge vectors."""
 
-    def __init__(self, energy: Callable[..., torch.Tensor]) -> None:
+    def __init__(self, of_edges: Callable[..., torch.Tensor]) -> None:
         super().__init__()
-        self.energy = energy
+        self.of_edges = of_edges
 
-    def forward(
-        self, vectors: torch.Tensor, centers: torch.Tensor, neighbors: torch.Tensor, species: torch.Tensor
-    ) -> torch.Tensor:
-        edge = self.energy(vectors, centers, neighbors, species)
-        return edge.new_zeros(len(species)).index_add(0, centers, edge)
+    def energy(self, vectors: torch.Tensor, edges: Edges, output: ModelOutput | None) -> torch.Tensor:
+        edge = self.of_edges(vectors, edges.centers, edges.neighbors, edges.species)
+        return edge.new_zeros(edges.num_targets).index_add(0, edges.centers, edge)
 
 
 class Atoms(Potential):
@@ -41,10 +40,8 @@ class Atoms(Potential):
 
     energy: Callable[[Batch, torch.Tensor], torch.Tensor]
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
-        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
+        prediction = super().energies(batch, positions, strain)
         extra = type(self).energy(batch, positions)
         graphs = torch.zeros_like(prediction.energy).index_add(0, batch.graph_index, extra)
         return replace(
@@ -74,7 +71,7 @@ def with_edges(energy: Callable[..., torch.Tensor]) -> Callable[[], Any]:
 
     def build() -> Potential:
         potential = sound()
-        potential.zbl = Term(energy)
+        potential.terms.append(EdgeTerm(energy))
         return potential
 
     return build
@@ -166,19 +163,15 @@ def cell_volume(batch: Batch) -> torch.Tensor:
 class RoundedPositions(Potential):
     """Positions are cast to the network's dtype before they are subtracted."""
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
-        return super().energies(batch, positions.to(self.dtype).double(), strain, fixed_weights=fixed_weights)
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
+        return super().energies(batch, positions.to(self.dtype).double(), strain)
 
 
 class RoundedEnergy(Potential):
     """Total energies, E0 included, pass through half precision."""
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
-        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
+        prediction = super().energies(batch, positions, strain)
         low = torch.float64 if self.dtype == torch.float64 else torch.float16
         return replace(prediction, node_energy=prediction.node_energy.to(low).double())
 
@@ -188,10 +181,8 @@ class Forgetful(Potential):
 
     factor = 1.0
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
-        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
+        prediction = super().energies(batch, positions, strain)
         return replace(prediction, energy=self.factor * prediction.energy)
 
 
@@ -216,10 +207,8 @@ class RefusesNoEdges(Potential):
 class AveragesEdges(Potential):
     """Divides by the number of edges."""
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
-        prediction = super().energies(batch, positions, strain, fixed_weights=fixed_weights)
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
+        prediction = super().energies(batch, positions, strain)
         count = torch.bincount(batch.graph_index[batch.centers], minlength=batch.num_graphs)
         return replace(prediction, energy=prediction.energy + 0.0 / count)
 
@@ -268,11 +257,9 @@ class _HalfDetached(torch.autograd.Function):
 class WrongSecondDerivative(Potential):
     """Energies and forces are right, but a kernel's second derivative is not."""
 
-    def energies(
-        self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None, *, fixed_weights: bool = False
-    ) -> Prediction:
+    def energies(self, batch: Batch, positions: torch.Tensor, strain: torch.Tensor | None) -> Prediction:
         positions = _HalfDetached.apply(positions)  # type: ignore[assignment]
-        return super().energies(batch, positions, strain, fixed_weights=fixed_weights)
+        return super().energies(batch, positions, strain)
 
 
 def lost_dipole(stress: torch.Tensor, batch: Batch) -> torch.Tensor:

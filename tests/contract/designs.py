@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 
 ELEMENTS = ("H", "C", "O")
@@ -91,7 +91,14 @@ def potential_of(name: str, zbl: bool = False, dtype: torch.dtype = torch.float6
     e0 = {"N": -1488.0, **E0}
     scale = {symbol: 0.7 + 0.2 * index for index, symbol in enumerate(config.elements)}
     shift = {symbol: 0.3 - 0.1 * index for index, symbol in enumerate(config.elements)}
-    return Potential(PotentialConfig(model=config, zbl=zbl), e0=e0, scale=scale, shift=shift, dtype=dtype, seed=1)
+    return Potential(
+        PotentialConfig(model=config, terms=(ZBLConfig(),) if zbl else ()),
+        e0=e0,
+        scale=scale,
+        shift=shift,
+        dtype=dtype,
+        seed=1,
+    )
 
 
 def random_design(seed: int) -> MultiACEConfig:

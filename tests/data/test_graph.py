@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,13 +102,25 @@ def test_stress_is_stacked():
     assert batch.forces is None
 
 
+def tensors_of(part: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of a batch, also those of its edges and of their element groups, by name."""
+    found: dict[str, torch.Tensor] = {}
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        if isinstance(value, torch.Tensor):
+            found[prefix + item.name] = value
+        elif dataclasses.is_dataclass(value):
+            found |= tensors_of(value, f"{prefix}{item.name}.")
+    return found
+
+
 def test_to_device_keeps_everything():
     batch = collate(build_graphs([configuration()], ELEMENTS, 3.0))
     moved = batch.to("meta")
-    for item in dataclasses.fields(batch):
-        value, other = getattr(batch, item.name), getattr(moved, item.name)
-        assert (value is None) == (other is None)
-        assert other is None or (other.device.type == "meta" and other.shape == value.shape)
+    found, others = tensors_of(batch), tensors_of(moved)
+    assert found.keys() == others.keys() and "edges.elements.order" in found and "energy" in found
+    for name, value in found.items():
+        assert others[name].device.type == "meta" and others[name].shape == value.shape, name
 
 
 def test_what_cannot_be_a_batch():

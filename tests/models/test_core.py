@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +12,10 @@ from pydantic import ValidationError
 
 import clebsch
 from clebsch.errors import ConfigError
-from clebsch.models import Potential, PotentialConfig
+from clebsch.models import CoreConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.core import CoreRadii
+from clebsch.models.terms import TermConfig
+from clebsch.ops import Edges
 from clebsch.testing import run_contract
 
 ELEMENTS = ("O", "H", "C", "Au")
@@ -24,8 +25,9 @@ E0 = {"H": -13.6, "C": -1029.0, "O": -2041.0}
 def seen(r: torch.Tensor, radius: float) -> torch.Tensor:
     """The distance between O and C that the network sees at the distances r, held below ``radius``."""
     vectors = r[:, None] * torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
-    edges = torch.zeros(len(r), dtype=torch.long), torch.ones(len(r), dtype=torch.long), torch.tensor([0, 2])
-    kept = CoreRadii(ELEMENTS, 5.0, {"C-O": radius / 0.9}).keep_out(vectors, *edges)
+    ends = torch.zeros(len(r), dtype=torch.long), torch.ones(len(r), dtype=torch.long)
+    edges = Edges.of(*ends, torch.tensor([0, 2]), len(ELEMENTS))
+    kept = CoreRadii(ELEMENTS, 5.0, {"C-O": radius / 0.9}).keep_out(vectors, edges)
     torch.testing.assert_close(kept / kept.norm(dim=1, keepdim=True), vectors / vectors.norm(dim=1, keepdim=True))
     return kept.norm(dim=1)
 
@@ -53,8 +55,8 @@ def test_two_derivatives_are_continuous():
 def test_radii_by_pair():
     core = CoreRadii(ELEMENTS, 5.0, {"C-O": 1.1, "H-H": 1.3})
     species = torch.tensor([0, 1, 2])
-    edges = torch.tensor([0, 2, 0, 1]), torch.tensor([2, 0, 1, 1]), species
-    torch.testing.assert_close(core.of(*edges), torch.tensor([1.1, 1.1, 0.66 + 0.31, 1.3], dtype=torch.float64))
+    edges = Edges.of(torch.tensor([0, 0, 1, 2]), torch.tensor([2, 1, 1, 0]), species, len(ELEMENTS))
+    torch.testing.assert_close(core.of(edges), torch.tensor([1.1, 0.66 + 0.31, 1.3, 1.1], dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,10 @@ def test_wrong_radii_are_errors(radii: dict[str, float], message: str):
         CoreRadii(ELEMENTS, 5.0, radii)
 
 
-def potential(core: dict[str, float] | None, **options: Any) -> Potential:
+def potential(core: dict[str, float] | None, *others: TermConfig) -> Potential:
     model = clebsch.presets.mace(elements=tuple(E0), num_channels=4, l_max=2, L_max=1, r_max=4.0)
-    return Potential(PotentialConfig(model=model, core=core, **options), e0=E0, scale=3.0, dtype=torch.float64)
+    terms = others if core is None else (CoreConfig(radii=core), *others)
+    return Potential(PotentialConfig(model=model, terms=terms), e0=E0, scale=3.0, dtype=torch.float64)
 
 
 def test_the_contract_holds_inside_the_core():
@@ -115,14 +118,14 @@ def test_a_core_for_a_finished_potential():
                 Atoms("CO", [[0, 0, 0], [0, 0, r]], calculator=clebsch.Calculator(model)).get_potential_energy()
             )
         assert energies[0] == energies[1]
-    assert potential(None, zbl=True).with_core(core).config.zbl is False
+    assert potential(None, ZBLConfig()).with_core(core).config.terms == (CoreConfig(radii=core),)
 
 
 def test_one_repulsion_only():
-    with pytest.raises(
-        ValidationError, match="core includes the repulsion of zbl; set zbl to false, or leave core out"
-    ):
-        potential({"C-O": 1.0}, zbl=True)
+    with pytest.raises(ValidationError, match="the term core includes the repulsion of zbl; leave zbl out"):
+        potential({"C-O": 1.0}, ZBLConfig())
+    with pytest.raises(ValidationError, match="terms of one kind twice: core, core; keep one of each"):
+        potential({"C-O": 1.0}, CoreConfig())
 
 
 def test_it_is_saved(tmp_path: Path):

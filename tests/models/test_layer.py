@@ -18,7 +18,7 @@ from clebsch.models.layer import Layer, reachable_irreps
 from clebsch.models.one_particle_basis import EdgeEmbedding
 from clebsch.models.potential import edge_vectors
 from clebsch.o3 import Irrep, Irreps, irreps_rotation, random_rotation
-from clebsch.ops import get_backend
+from clebsch.ops import Edges, get_backend
 
 HIDDEN = st.sets(st.sampled_from([Irrep(l, p) for l in (1, 2) for p in (1, -1)] + [Irrep(0, -1)]), max_size=3)
 LAYERS = st.fixed_dictionaries(
@@ -52,11 +52,11 @@ def features_and_energies(
 ) -> list[tuple[Irreps, torch.Tensor, torch.Tensor]]:
     """Irreps, features and energies that every layer returns."""
     vectors = edge_vectors(batch, positions, batch.cell)
-    edges = model.edges(vectors, batch.centers, batch.neighbors, batch.species)
+    edges = model.edges(vectors, batch.edges)
     features, found = model.embedding[batch.species][None], []
     for layer in model.layers:
-        features, energies = layer(features, edges, batch.species)
-        found.append((layer.irreps, features.detach(), energies.detach()))
+        features = layer(features, edges)
+        found.append((layer.irreps, features.detach(), layer.readout(features).detach()))
     return found
 
 
@@ -77,14 +77,16 @@ def test_every_point_of_the_design_space_is_equivariant(
         torch.testing.assert_close(other, expected, rtol=0, atol=1e-11 * scale)
         torch.testing.assert_close(same, energies, rtol=0, atol=1e-11 * (1 + float(energies.abs().max())))
     vectors = edge_vectors(batch, batch.positions, batch.cell)
-    total = model(vectors, batch.centers, batch.neighbors, batch.species)
+    output = model(vectors, batch.edges)
+    torch.testing.assert_close(output.features, plain[-1][1])
+    total = output.readouts["energy"]
     torch.testing.assert_close(total, torch.stack([energies for *_, energies in plain], dim=1))
 
 
 @settings(max_examples=40)
 @given(LAYERS, st.sampled_from(["0e", "0e+1o", "1o", "1e+0o", "0e+0o+1o+1e+2o+2e"]), st.integers(0, 2))
 def test_reachable_irreps_are_not_zero(layer: dict[str, Any], irreps: str, l_max: int):
-    """With random features on three atoms, each with four neighbours, every irrep of the result is non-zero."""
+    """With random features on five atoms, each a neighbour of all others, every irrep of the result is non-zero."""
     changes = {"radial": {"kind": "mlp", "hidden": [4]}, "gate": "none", "node_features": True, "readout": "none"}
     found = config([{**layer, **changes}, {"hidden_irreps": "0e"}], l_max=l_max)
     generator, options = torch.Generator().manual_seed(0), {"dtype": torch.float64}
@@ -99,13 +101,13 @@ def test_reachable_irreps_are_not_zero(layer: dict[str, Any], irreps: str, l_max
         )
     except ConfigError:
         return
-    vectors = torch.randn(12, 3, generator=generator, **options)
+    vectors = torch.randn(20, 3, generator=generator, **options)
     vectors = 2 * vectors / vectors.norm(dim=1, keepdim=True)
-    centers = torch.arange(12) // 4
-    neighbors, species = (centers + 1 + torch.arange(12) % 2) % 3, torch.tensor([0, 1, 2])
+    centers = torch.arange(20) // 4
+    neighbors, species = (centers + 1 + torch.arange(20) % 4) % 5, torch.tensor([0, 1, 2, 1, 0])
     embedding = EdgeEmbedding(found, get_backend("reference"), torch.float64, generator)
-    edges = embedding(vectors, centers, neighbors, species)
-    updated, _ = module(torch.randn(Irreps(irreps).dim, 3, 4, generator=generator, **options), edges, species)
+    edges = embedding(vectors, Edges.of(centers, neighbors, species, 3))
+    updated = module(torch.randn(Irreps(irreps).dim, 5, 4, generator=generator, **options), edges)
     assert updated.shape[0] == module.irreps.dim and set(module.irreps) <= set(Irreps(layer["hidden_irreps"]))
     assert all(updated[components].abs().max() > 1e-8 for components in module.irreps.slices())
 
@@ -117,13 +119,13 @@ def test_the_formula_of_an_update(make_batch: Callable[..., Batch]):
     )
     model, batch = build(found), make_batch(5)
     vectors = edge_vectors(batch, batch.positions, batch.cell)
-    edges = model.edges(vectors, batch.centers, batch.neighbors, batch.species)
+    edges = model.edges(vectors, batch.edges)
     layer, h = model.layers[0], model.embedding[batch.species][None]
-    atomic = layer.atomic_basis(h, edges, batch.species)
-    total = layer.product_basis(atomic, batch.species) + layer.residual([h], batch.species)
-    features, energies = layer(h, edges, batch.species)
-    torch.testing.assert_close(features, layer.gate(total))
-    torch.testing.assert_close(energies, layer.readout(features))
+    elements = batch.edges.elements
+    total = layer.product_basis(layer.atomic_basis(h, edges), elements) + layer.residual([h], elements)
+    torch.testing.assert_close(layer(h, edges), layer.gate(total))
+    energies = model(vectors, batch.edges).readouts["energy"]
+    torch.testing.assert_close(energies, layer.readout(layer.gate(total))[:, None])
 
 
 def test_what_cannot_be_reached_is_an_error():

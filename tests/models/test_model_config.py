@@ -71,8 +71,8 @@ def test_what_is_wrong_is_said(mapping: dict[str, Any], message: str):
 
 
 def test_all_errors_are_listed_at_once():
-    message = refused(PotentialConfig, {"model": {**MODEL, "r_max": -1, "l_max": "three"}, "zbll": True})
-    for part in ("'model.r_max'", "'model.l_max'", "unknown key 'zbll'. Did you mean 'zbl'?"):
+    message = refused(PotentialConfig, {"model": {**MODEL, "r_max": -1, "l_max": "three"}, "termss": []})
+    for part in ("'model.r_max'", "'model.l_max'", "unknown key 'termss'. Did you mean 'terms'?"):
         assert part in message
 
 

@@ -12,7 +12,7 @@ import torch
 
 from clebsch.data import Batch, Configuration
 from clebsch.errors import BackendError, DataError
-from clebsch.models import Potential, PotentialConfig
+from clebsch.models import Potential, PotentialConfig, Prediction, ZBLConfig
 from clebsch.models.potential import edge_vectors
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.ops import default_backend
@@ -30,9 +30,15 @@ MODELS = {
 
 
 def potential(
-    name: str = "mace", *, zbl: bool = False, dtype: torch.dtype = torch.float64, **options: Any
+    name: str = "mace", *, zbl: bool = False, dtype: torch.dtype | str = torch.float64, **options: Any
 ) -> Potential:
-    return Potential(PotentialConfig(model=MODELS[name], zbl=zbl), **{"e0": E0, "dtype": dtype, **options})
+    config = PotentialConfig(model=MODELS[name], terms=(ZBLConfig(),) if zbl else ())
+    return Potential(config, **{"e0": E0, "dtype": dtype, **options})
+
+
+def tensors_of(prediction: Prediction) -> dict[str, torch.Tensor]:
+    """What a prediction holds, by name."""
+    return {name: value for name, value in vars(prediction).items() if isinstance(value, torch.Tensor)}
 
 
 def per_graph(values: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -48,13 +54,15 @@ def test_the_formula(name: str, zbl: bool, make_batch: Callable[..., Batch]):
     found = potential(name, zbl=zbl, scale=scale, shift=shift)
     prediction = found(batch, forces=False)
     vectors = edge_vectors(batch, batch.positions, batch.cell)
-    edges = batch.centers, batch.neighbors, batch.species
-    layers = found.model(vectors, *edges).detach()
+    output = found.model(vectors, batch.edges)
+    layers = output.readouts["energy"].detach()
     e0, factor, offset = (
         torch.tensor([values[ELEMENTS[z]] for z in batch.species.tolist()], dtype=torch.float64)
         for values in (E0, scale, shift)
     )
-    repulsion = torch.zeros_like(e0) if found.zbl is None else found.zbl(vectors, *edges)
+    repulsion = torch.zeros_like(e0)
+    for term in found.terms:
+        repulsion = repulsion + term.energy(vectors, batch.edges, output)
     assert bool(repulsion.any()) == zbl
     interaction = factor * layers.sum(1) + offset + repulsion
     close = {"rtol": 0, "atol": 1e-9}
@@ -126,7 +134,7 @@ def test_float32_networks_give_float64_energies(make_batch: Callable[..., Batch]
     zero = potential(e0=dict.fromkeys(ELEMENTS, 0.0), dtype=torch.float32)
     low, high = potential(e0=huge, dtype=torch.float32), potential(e0=huge)
     prediction = low(batch)
-    assert {value.dtype for value in vars(prediction).values() if value is not None} == {torch.float64}
+    assert {value.dtype for value in tensors_of(prediction).values()} == {torch.float64}
     assert low.dtype == torch.float32 and low.e0.dtype == torch.float64
     assert torch.equal(prediction.interaction_energy, zero(batch).energy)
     torch.testing.assert_close(prediction.energy + 50000, zero(batch).energy, rtol=0, atol=1e-10)
@@ -151,10 +159,11 @@ def test_what_can_be_differentiated_again(make_batch: Callable[..., Batch]):
     batch, found = make_batch(4, periodic=True), potential()
     for options in ({"forces": False}, {"forces": True}, {"stress": True}):
         plain = found(batch, **options)
-        assert not any(value.requires_grad for value in vars(plain).values() if value is not None)
+        assert not any(value.requires_grad for value in tensors_of(plain).values())
         graph = found(batch, **options, create_graph=True)
-        for name, value in vars(graph).items():
-            assert value is None or value.requires_grad, name
+        assert tensors_of(graph).keys() == tensors_of(plain).keys()
+        for name, value in tensors_of(graph).items():
+            assert value.requires_grad, name
     with torch.no_grad():
         inside = found(batch)
     assert inside.forces is not None and found(batch).forces is not None

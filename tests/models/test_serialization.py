@@ -9,11 +9,17 @@ import safetensors.torch
 import torch
 
 from clebsch.data import Configuration, build_graph
-from clebsch.errors import BackendError, CheckpointError, DataError
-from clebsch.models import MultiACEConfig, Potential, PotentialConfig
+from clebsch.errors import BackendError, CheckpointError, ConfigError, DataError
+from clebsch.models import CoreConfig, MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.models.reference_frames import example_frames
-from clebsch.models.serialization import POTENTIAL, load_potential, read_potential_header, save_potential
+from clebsch.models.serialization import (
+    POTENTIAL,
+    load_potential,
+    read_potential_config,
+    read_potential_header,
+    save_potential,
+)
 from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
 
 E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
@@ -23,7 +29,7 @@ SMALL: dict[str, Any] = {"elements": ("H", "C", "O"), "r_max": 4.0, "num_channel
 def make_potential(
     preset: Callable[..., MultiACEConfig] = mace, dtype: torch.dtype = torch.float32, zbl: bool = False
 ) -> Potential:
-    config = PotentialConfig(model=preset(**SMALL), zbl=zbl)
+    config = PotentialConfig(model=preset(**SMALL), terms=(ZBLConfig(),) if zbl else ())
     return Potential(config, e0=E0, scale={"H": 0.5, "C": 1.5, "O": 2.5}, shift=-0.1, dtype=dtype, seed=4)
 
 
@@ -198,6 +204,31 @@ def test_options_of_another_kind_are_errors_in_a_file_of_format_2(tmp_path):
         load_potential(path)
 
 
+@pytest.mark.parametrize(
+    ("flags", "terms"),
+    [
+        ({"zbl": False, "core": None}, ()),
+        ({"zbl": True, "core": None}, (ZBLConfig(),)),
+        ({"zbl": False, "core": {"C-O": 1.1}}, (CoreConfig(radii={"C-O": 1.1}),)),
+        ({"zbl": False, "core": {}}, (CoreConfig(),)),
+    ],
+)
+def test_files_of_format_version_1_are_read(flags: dict[str, Any], terms: tuple, tmp_path):
+    """They have flags in place of terms, and no weights of terms."""
+    path, config = tmp_path / "p.safetensors", PotentialConfig(model=mace(**SMALL), terms=terms)
+    potential = Potential(config, e0=E0, dtype=torch.float64, seed=4)
+    save_potential(potential, path)
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    old = {"model": header["config"]["model"], **flags}
+    write_tensor_file(path, tensors, {**header, "format_version": 1, "config": old}, POTENTIAL)
+    loaded = load_potential(path)
+    assert loaded.config == read_potential_config(path) == config
+    assert predict(loaded, methane())[0] == predict(potential, methane())[0]
+    write_tensor_file(path, tensors, {**header, "format_version": 3}, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"has format version 3, .* reads versions up to 2"):
+        load_potential(path)
+
+
 def test_wrong_arguments(tmp_path):
     path = tmp_path / "p.safetensors"
     with pytest.raises(DataError, match="Au"):
@@ -208,5 +239,5 @@ def test_wrong_arguments(tmp_path):
     save_potential(make_potential(), path)
     with pytest.raises(BackendError, match="'abacus'"):
         load_potential(path, backend="abacus")
-    with pytest.raises(CheckpointError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"):
+    with pytest.raises(ConfigError, match=r"dtype: expected float32 or float64, got torch.float16"):
         load_potential(path, dtype=torch.float16)

@@ -11,6 +11,7 @@ import torch
 from clebsch.basis import SplineGrid
 from clebsch.data import Batch
 from clebsch.models import MultiACE, Potential, PotentialConfig
+from clebsch.models.potential import edge_vectors
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 
 ELEMENTS = ("H", "C", "O")
@@ -37,23 +38,28 @@ def test_splines_tend_to_the_network(make_batch: Callable[..., Batch], member: s
     assert errors[1][1] < 1e-3 * float(exact.forces.abs().max())
 
 
-def test_table_is_kept_until_a_weight_changes(make_batch: Callable[..., Batch]):
+def test_splines_follow_the_weights(make_batch: Callable[..., Batch]):
+    """However these change: in place, through ``data``, or loaded; and so does their dtype."""
     batch, found = make_batch(4), potential("mace", 64)
     other = potential("mace", 64, seed=1)
     first = found(batch).energy
     layer: Any = found.model.layers[0]
-    kept = layer.atomic_basis._kept[1]
-    assert torch.equal(found(batch).energy, first) and layer.atomic_basis._kept[1] is kept
+    assert torch.equal(found(batch).energy, first)
     with torch.no_grad():
         next(layer.atomic_basis.radial.parameters()).mul_(1.5)
-    assert not torch.allclose(found(batch).energy, first)
+    second = found(batch).energy
+    assert not torch.allclose(second, first)
+    next(layer.atomic_basis.radial.parameters()).data.mul_(1.5)
+    assert not torch.allclose(found(batch).energy, second)
     found.load_state_dict(other.state_dict())
     torch.testing.assert_close(found(batch).energy, other(batch).energy)
     single = found(batch).energy
+    edges = found.model.edges(edge_vectors(batch, batch.positions, batch.cell), batch.edges)
+    assert layer.atomic_basis.radial_weights(edges).table.dtype == torch.float64
     found.model.float()
-    assert layer.atomic_basis._kept[1].dtype == torch.float64
     torch.testing.assert_close(found(batch).energy, single, rtol=1e-4, atol=1e-5)
-    assert layer.atomic_basis._kept[1].dtype == torch.float32
+    edges = found.model.edges(edge_vectors(batch, batch.positions, batch.cell).float(), batch.edges)
+    assert layer.atomic_basis.radial_weights(edges).table.dtype == torch.float32
 
 
 def test_the_layers_share_one_grid():

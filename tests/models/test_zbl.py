@@ -12,6 +12,7 @@ from ase.units import Bohr, Hartree
 
 from clebsch.models import ZBL
 from clebsch.models.core import CoreRadii
+from clebsch.ops import Edges
 
 ELEMENTS = ("O", "H", "C", "Au")
 
@@ -31,11 +32,16 @@ def zbl(r_max: float = 5.0, radii: dict[str, float] | None = None) -> ZBL:
     return ZBL(ELEMENTS, CoreRadii(ELEMENTS, r_max, radii))
 
 
+def edges_of(centers: list[int], neighbors: list[int], species: torch.Tensor) -> Edges:
+    ends = (torch.tensor(atoms, dtype=torch.long) for atoms in (centers, neighbors))
+    return Edges.of(*ends, species, len(ELEMENTS))
+
+
 def pair(first: str, second: str, r: float, r_max: float = 5.0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Energies of the two atoms."""
     vectors = torch.tensor([[0.0, r, 0.0], [0.0, -r, 0.0]], dtype=dtype)
     species = torch.tensor([ELEMENTS.index(first), ELEMENTS.index(second)])
-    return zbl(r_max)(vectors, torch.tensor([0, 1]), torch.tensor([1, 0]), species)
+    return zbl(r_max)(vectors, edges_of([0, 1], [1, 0], species))
 
 
 @pytest.mark.parametrize("r", [0.05, 0.3, 0.55])
@@ -75,7 +81,7 @@ def test_float64_whatever_comes_in():
 
 def test_atoms_add_over_their_neighbors():
     vectors = torch.tensor([[0.4, 0, 0], [0, 0.5, 0], [-0.4, 0, 0], [0, -0.5, 0]], dtype=torch.float64)
-    energies = zbl()(vectors, torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 0, 0]), torch.tensor([2, 1, 0]))
+    energies = zbl()(vectors, edges_of([0, 0, 1, 2], [1, 2, 0, 0], torch.tensor([2, 1, 0])))
     expected = [repulsion("C", "H", 0.4) / 2, repulsion("C", "O", 0.5) / 2]
     torch.testing.assert_close(
         energies, torch.tensor([sum(expected), *expected], dtype=torch.float64), rtol=1e-7, atol=0
@@ -83,5 +89,4 @@ def test_atoms_add_over_their_neighbors():
 
 
 def test_no_edges():
-    none = torch.zeros(0, dtype=torch.long)
-    assert torch.equal(zbl()(torch.zeros(0, 3), none, none, torch.tensor([1])), torch.zeros(1).double())
+    assert torch.equal(zbl()(torch.zeros(0, 3), edges_of([], [], torch.tensor([1]))), torch.zeros(1).double())

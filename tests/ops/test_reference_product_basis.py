@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from clebsch.o3 import Irreps
-from clebsch.ops import ProductBasisDescriptor, get_backend
+from clebsch.ops import ElementGroups, ProductBasisDescriptor, get_backend
 
 CHANNELS, ATOMS, ELEMENTS = 2, 3, 2
 SPECIES = torch.tensor([1, 1, 0])
+GROUPS = ElementGroups.of(SPECIES, ELEMENTS)
 CASES = [
     ("0e+1o", "0e+1o", 3, False),
     ("0e+1o", "0e+1o+1e", 3, True),
@@ -25,7 +26,7 @@ CASES = [
 
 
 def inputs(descriptor: ProductBasisDescriptor, atoms: int = ATOMS, seed: int = 0):
-    """Random factors (equal or not) and weights in float64."""
+    """Random factors (equal or not) and the weights of every block in float64."""
     rng = np.random.default_rng(seed)
     count = descriptor.correlation if descriptor.distinct else 1
     factors = [torch.from_numpy(rng.normal(size=(descriptor.features.dim, atoms, CHANNELS))) for _ in range(count)]
@@ -37,6 +38,11 @@ def inputs(descriptor: ProductBasisDescriptor, atoms: int = ATOMS, seed: int = 0
 
 def product_basis(descriptor: ProductBasisDescriptor, dtype: torch.dtype = torch.float64):
     return get_backend("reference").product_basis(descriptor, dtype)
+
+
+def packed(weights) -> torch.Tensor:
+    """The weights of all blocks, one after another."""
+    return torch.cat(list(weights), dim=1)
 
 
 def tensors(descriptor: ProductBasisDescriptor, number: int) -> np.ndarray:
@@ -72,7 +78,7 @@ def over_all_tuples(descriptor: ProductBasisDescriptor, factors, weights) -> np.
 def test_it_is_the_sum_over_all_index_tuples(features: str, output: str, correlation: int, distinct: bool):
     descriptor = ProductBasisDescriptor(Irreps(features), Irreps(output), correlation, distinct)
     factors, weights = inputs(descriptor)
-    found = product_basis(descriptor)(factors, weights, SPECIES)
+    found = product_basis(descriptor)(factors, packed(weights), GROUPS)
     np.testing.assert_allclose(found.numpy(), over_all_tuples(descriptor, factors, weights), atol=1e-12)
 
 
@@ -100,16 +106,18 @@ def test_distinct_factors_are_taken_in_their_order():
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("1o"), 2, True)
     (first, second), weights = inputs(descriptor)
     basis = product_basis(descriptor)
-    assert not torch.allclose(basis([first, second], weights, SPECIES), basis([second, first], weights, SPECIES))
-    scaled = basis([2 * first, second], weights, SPECIES)
-    torch.testing.assert_close(scaled, 2 * basis([first, second], weights, SPECIES))
+    assert not torch.allclose(
+        basis([first, second], packed(weights), GROUPS), basis([second, first], packed(weights), GROUPS)
+    )
+    scaled = basis([2 * first, second], packed(weights), GROUPS)
+    torch.testing.assert_close(scaled, 2 * basis([first, second], packed(weights), GROUPS))
 
 
 def test_known_invariants():
     """The square of a vector, and the scalar times the vector, each with the weight of the atom's element."""
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+1o"), 2)
     (a,), weights = inputs(descriptor)
-    found = product_basis(descriptor)([a], weights, SPECIES)
+    found = product_basis(descriptor)([a], packed(weights), GROUPS)
     w = [weight[SPECIES] for weight in weights]  # 0e: A, (A A, v v); 1o: v, A v
     invariant = w[0][:, 0] * a[0] + w[1][:, 0] * a[0] ** 2 + w[1][:, 1] * (a[1:] ** 2).sum(0) / 3**0.5
     vector = w[2][:, 0] * a[1:] + w[3][:, 0] * 2**0.5 * a[0] * a[1:]
@@ -119,7 +127,7 @@ def test_known_invariants():
 def test_irreps_without_couplings_are_zero():
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0o+0e+2o"), 2)
     factors, weights = inputs(descriptor)
-    found = product_basis(descriptor)(factors, weights, SPECIES)
+    found = product_basis(descriptor)(factors, packed(weights), GROUPS)
     assert found.shape == (7, ATOMS, CHANNELS) and found[1].any()
     assert not found[0].any() and not found[2:].any()
 
@@ -128,23 +136,22 @@ def test_irreps_without_couplings_are_zero():
 def test_no_atoms(distinct: bool):
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+1o"), 3, distinct)
     factors, weights = inputs(descriptor, atoms=0)
-    assert product_basis(descriptor)(factors, weights, SPECIES[:0]).shape == (4, 0, CHANNELS)
+    found = product_basis(descriptor)(factors, packed(weights), ElementGroups.of(SPECIES[:0], ELEMENTS))
+    assert found.shape == (4, 0, CHANNELS)
 
 
 def test_every_block_needs_its_weights():
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e"), 2)
     factors, weights = inputs(descriptor)
-    with pytest.raises(ValueError, match="zip"):
-        product_basis(descriptor)(factors, weights[:1], SPECIES)
+    with pytest.raises(RuntimeError, match="split_with_sizes"):
+        product_basis(descriptor)(factors, weights[0], GROUPS)
 
 
 def test_float32_stays_float32():
     descriptor = ProductBasisDescriptor(Irreps.spherical_harmonics(3), Irreps("0e+1o+2e"), 3)
     factors, weights = inputs(descriptor)
-    found = product_basis(descriptor, torch.float32)(
-        [f.float() for f in factors], [w.float() for w in weights], SPECIES
-    )
-    expected = product_basis(descriptor)(factors, weights, SPECIES)
+    found = product_basis(descriptor, torch.float32)([f.float() for f in factors], packed(weights).float(), GROUPS)
+    expected = product_basis(descriptor)(factors, packed(weights), GROUPS)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
 
 
@@ -153,9 +160,10 @@ def test_derivatives(distinct: bool):
     descriptor = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+1o"), 3 if distinct else 2, distinct)
     factors, weights = inputs(descriptor, atoms=2)
     basis, variables = product_basis(descriptor), [value.requires_grad_(True) for value in (*factors, *weights)]
+    groups = ElementGroups.of(SPECIES[:2], ELEMENTS)
 
     def function(*values: torch.Tensor) -> torch.Tensor:
-        return basis(values[: len(factors)], values[len(factors) :], SPECIES[:2])
+        return basis(values[: len(factors)], packed(values[len(factors) :]), groups)
 
     assert torch.autograd.gradcheck(function, variables)
     assert torch.autograd.gradgradcheck(function, variables)

@@ -78,7 +78,7 @@ def test_two_atoms_alone_have_no_minimum_but_the_bond(name: str):
 def test_dimers_of_ethanol_repel():
     """All the way through the core, where the network is held."""
     potential = load("ethanol", dtype=torch.float64)
-    cores = {pair.replace("-", ""): radius for pair, radius in (potential.config.core or {}).items()}
+    cores = {pair.replace("-", ""): radius for pair, radius in potential.config.core_radii.items()}
     curves = [curve for curve in dimer_curves(potential, shortest=0.1) if curve.pair in cores]
     assert len(curves) == 5  # all that the molecule has
     for curve in curves:

@@ -10,7 +10,7 @@ import torch
 
 from clebsch.data import Graph, collate
 from clebsch.errors import ConfigError, DataError
-from clebsch.models import Potential, PotentialConfig
+from clebsch.models import CoreConfig, Potential, PotentialConfig
 from clebsch.models.presets import linear_ace, mace
 from clebsch.training.least_squares import LeastSquaresConfig, LinearFeatures, fit_least_squares
 
@@ -22,7 +22,7 @@ E0 = {"H": -13.6, "C": -1030.5, "O": -2042.25}
 def linear_potential(seed: int = 0, correlation: int = 3, core: dict[str, float] | None = None) -> Potential:
     model = linear_ace(elements=ELEMENTS, r_max=R_MAX, num_channels=3, l_max=2, correlation=correlation, num_radial=4)
     return Potential(
-        PotentialConfig(model=model, core=core),
+        PotentialConfig(model=model, terms=() if core is None else (CoreConfig(radii=core),)),
         e0=E0,
         scale=1.7,
         shift={"H": 0.1, "C": 0.2, "O": 0.3},

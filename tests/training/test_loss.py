@@ -10,17 +10,17 @@ from clebsch.config import parse_config
 from clebsch.data import Batch, collate
 from clebsch.errors import ConfigError, DataError
 from clebsch.models import Prediction
+from clebsch.ops import Edges
 from clebsch.training.loss import LossConfig, loss, penalty, require_labels
 
 
 def make_batch() -> Batch:
     """Two graphs of one and two atoms, without edges."""
+    nothing = torch.zeros(0, dtype=torch.int64)
     return Batch(
-        species=torch.zeros(3, dtype=torch.int64),
         positions=torch.zeros(3, 3, dtype=torch.float64),
         cell=torch.eye(3, dtype=torch.float64).expand(2, 3, 3),
-        centers=torch.zeros(0, dtype=torch.int64),
-        neighbors=torch.zeros(0, dtype=torch.int64),
+        edges=Edges.of(nothing, nothing, torch.zeros(3, dtype=torch.int64), 1),
         shifts=torch.zeros(0, 3, dtype=torch.float64),
         graph_index=torch.tensor([0, 1, 1]),
         num_atoms=torch.tensor([1, 2]),

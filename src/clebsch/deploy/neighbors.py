@@ -33,6 +33,7 @@ class SkinList:
         self.num_searches = 0
         self._searched: Configuration | None = None
 
+    @torch.inference_mode(False)  # what is kept for the next call is for inside and outside
     def batch(self, atoms: Atoms) -> Batch:
         """Return ``atoms`` as a batch of one.
 
@@ -61,7 +62,7 @@ class SkinList:
 
     def _search(self, atoms: Atoms) -> None:
         self._searched = None
-        configuration = Configuration.from_atoms(atoms, origin="ASE atoms")
+        configuration = Configuration.from_atoms(atoms.copy(), origin="ASE atoms")  # they may move in place
         species = torch.from_numpy(species_of(configuration, self.elements))
         found = neighbor_list(configuration.positions, configuration.cell, configuration.pbc, self.r_max + self.skin)
         self._centers, self._neighbors, shifts = found

@@ -186,8 +186,8 @@ class Potential(Float64Constants):
         """
         if not torch.compiler.is_compiling():
             self._require_gradients()
-            if torch.is_inference_mode_enabled():  # forces are derivatives, of which PyTorch keeps no record there
-                with torch.inference_mode(False):
+            if torch.is_inference_mode_enabled() or batch.positions.is_inference():
+                with torch.inference_mode(False):  # forces are derivatives, of which PyTorch keeps no record there
                     return self(batch.clone(), forces=forces, stress=stress, create_graph=create_graph)
         volumes = _volumes(batch) if stress else None
         with torch.set_grad_enabled(forces or stress or (create_graph and torch.is_grad_enabled())):
@@ -239,6 +239,7 @@ class Potential(Float64Constants):
         kept = tuple(term for term in self.config.terms if term.kind not in ("zbl", "core"))
         return self._with(PotentialConfig(model=self.config.model, terms=(*kept, CoreConfig(radii=dict(radii)))))
 
+    @torch.inference_mode(False)  # a copy that is made inside can be used outside
     def _with(
         self,
         config: PotentialConfig,

@@ -11,6 +11,7 @@ import torch
 from clebsch.data import Batch, Configuration
 from clebsch.models import Prediction
 from clebsch.o3 import random_rotation
+from clebsch.ops import Edges
 from clebsch.testing.contract import CheckResult, Comparison, PotentialLike, device_of, make_batch, predict, sizes_of
 from clebsch.testing.systems import cluster, crystal, deformed, displaced, mixed_sizes, reordered, repeated
 
@@ -196,4 +197,5 @@ def _shuffle_edges(batch: Batch, rng: np.random.Generator) -> Batch:
     """The batch with the edges of every centre in random order; centres stay sorted, as a batch promises."""
     keys = rng.random(batch.num_edges)
     order = torch.as_tensor(np.lexsort((keys, batch.centers.cpu().numpy())), device=batch.centers.device)
-    return replace(batch, centers=batch.centers[order], neighbors=batch.neighbors[order], shifts=batch.shifts[order])
+    edges = Edges.of(batch.centers[order], batch.neighbors[order], batch.species, batch.edges.num_elements)
+    return replace(batch, edges=edges, shifts=batch.shifts[order])

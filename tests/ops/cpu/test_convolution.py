@@ -9,7 +9,7 @@ import torch
 
 from clebsch.errors import ClebschError
 from clebsch.o3 import Irreps
-from clebsch.ops import ConvolutionDescriptor, RadialTable, get_backend
+from clebsch.ops import ConvolutionDescriptor, Edges, RadialTable, get_backend
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 CASES = {
@@ -20,18 +20,23 @@ CASES = {
 }
 
 
+def edges_of(centers: torch.Tensor, neighbors: torch.Tensor, atoms: int) -> Edges:
+    """Edges between ``atoms`` atoms of one element."""
+    return Edges.of(centers, neighbors, torch.zeros(atoms, dtype=torch.long), 1)
+
+
 class Problem:
     """Random operands of one convolution, with graphs of their own for each backend."""
 
     def __init__(self, case: str, dtype: torch.dtype, *, table: bool, atoms: int = 7, edges: int = 40) -> None:
         features, l_max, targets, mixing, channels = CASES[case]
-        self.dtype, self.atoms, self.table = dtype, atoms, table
+        self.dtype, self.table = dtype, table
         self.generator = torch.Generator().manual_seed(0)
         self.descriptor = ConvolutionDescriptor(Irreps(features), l_max, Irreps(targets), mixing)  # type: ignore[arg-type]
         paths, components = len(self.descriptor.paths), sum(irrep.dim for irrep in Irreps(features))
         # The last two atoms have no neighbours, the last one is nobody's neighbour.
-        self.centers = torch.sort(torch.randint(0, atoms - 2, (edges,), generator=self.generator))[0]
-        self.neighbors = torch.randint(0, atoms - 1, (edges,), generator=self.generator)
+        centers = torch.sort(torch.randint(0, atoms - 2, (edges,), generator=self.generator))[0]
+        self.edges = edges_of(centers, torch.randint(0, atoms - 1, (edges,), generator=self.generator), atoms)
         self.index = torch.randint(0, 17, (edges,), generator=self.generator)
         self.h, self.Y = self.random(components, atoms, channels), self.random(edges, (l_max + 1) ** 2)
         self.radial = [self.random(20, paths, channels), self.random(edges, 4)] if table else [
@@ -50,7 +55,7 @@ class Problem:
         h, Y, *radial = operands
         weights = RadialTable(radial[0], self.index, radial[1]) if self.table else radial[0]
         convolution = get_backend(backend).convolution(self.descriptor, self.dtype)
-        return convolution(h, Y, weights, self.centers, self.neighbors, self.atoms)
+        return convolution(h, Y, weights, self.edges)
 
     def derivatives(self, backend: str, order: int) -> list[torch.Tensor]:
         """Value and all derivatives up to an order, each along fixed directions."""
@@ -103,15 +108,17 @@ def test_torch_agrees_about_the_derivatives():
     assert torch.autograd.gradgradcheck(call, problem.operands, fast_mode=True, check_undefined_grad=False)
 
 
-def test_edges_in_any_order_and_strided_operands():
+def test_edges_of_a_center_in_any_order_and_strided_operands():
     problem = Problem("vectors", torch.float64, table=True)
     expected = problem.call("cpu", problem.operands)
-    order = torch.randperm(len(problem.centers), generator=problem.generator)
+    centers, neighbors = problem.edges.centers, problem.edges.neighbors
+    order = torch.randperm(len(centers), generator=problem.generator)
+    order = order[torch.argsort(centers[order], stable=True)]
     h = problem.h.detach().transpose(0, 2).contiguous().transpose(0, 2)
     assert not h.is_contiguous()
     weights = RadialTable(problem.radial[0], problem.index[order], problem.radial[1][order])
     convolution = get_backend("cpu").convolution(problem.descriptor, torch.float64)
-    found = convolution(h, problem.Y[order], weights, problem.centers[order], problem.neighbors[order], problem.atoms)
+    found = convolution(h, problem.Y[order], weights, edges_of(centers[order], neighbors[order], h.shape[1]))
     assert error(found, expected) < 1e-14
 
 
@@ -120,7 +127,7 @@ def test_no_edges(atoms: int):
     problem = Problem("vectors", torch.float64, table=False, atoms=3)
     nothing = torch.zeros(0, dtype=torch.long)
     convolution = get_backend("cpu").convolution(problem.descriptor, torch.float64)
-    found = convolution(problem.h[:, :atoms], problem.Y[:0], problem.radial[0][:0], nothing, nothing, atoms)
+    found = convolution(problem.h[:, :atoms], problem.Y[:0], problem.radial[0][:0], edges_of(nothing, nothing, atoms))
     assert [part.shape[1] for part in found] == [atoms] * 3 and not any(part.any() for part in found)
 
 
@@ -131,7 +138,7 @@ def test_more_atoms_than_16_bits_count():
     centers, h = torch.tensor([0, atoms - 1]), torch.zeros(1, atoms, 16)
     h[0, atoms - 2], weights = 1.0, torch.ones(2, paths, 16)
     convolution = get_backend("cpu").convolution(problem.descriptor, torch.float32)
-    found = convolution(h, torch.ones(2, 16), weights, centers, torch.tensor([0, atoms - 2]), atoms)
+    found = convolution(h, torch.ones(2, 16), weights, edges_of(centers, torch.tensor([0, atoms - 2]), atoms))
     assert all(part[:, atoms - 1].all() and not part[:, : atoms - 1].any() for part in found)
 
 
@@ -153,7 +160,7 @@ def test_no_features_for_more_than_scalars():
     problem = Problem("vectors", torch.float64, table=False)
     convolution = get_backend("cpu").convolution(problem.descriptor, torch.float64)
     with pytest.raises(ClebschError, match=r"features: expected a tensor with the irreps '0e\+1o', got None"):
-        convolution(None, problem.Y, problem.radial[0], problem.centers, problem.neighbors, problem.atoms)
+        convolution(None, problem.Y, problem.radial[0], problem.edges)
 
 
 def test_without_features():
@@ -162,5 +169,5 @@ def test_without_features():
     expected = problem.call("cpu", [ones, *problem.operands[1:]])
     weights = RadialTable(problem.radial[0], problem.index, problem.radial[1])
     convolution = get_backend("cpu").convolution(problem.descriptor, torch.float64)
-    found = convolution(None, problem.Y, weights, problem.centers, problem.neighbors, problem.atoms)
+    found = convolution(None, problem.Y, weights, problem.edges)
     assert error(found, expected) < 1e-14

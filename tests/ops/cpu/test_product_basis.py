@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clebsch.o3 import Irreps
-from clebsch.ops import ProductBasisDescriptor, get_backend
+from clebsch.ops import ElementGroups, ProductBasisDescriptor, get_backend
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 CASES = {  # features, output, correlation, distinct, channels
@@ -33,22 +33,22 @@ class Problem:
 
         dim = sum(irrep.dim for irrep in Irreps(features))
         self.x = [random(dim, atoms, channels) for _ in range(correlation if distinct else 1)]
-        self.w = [random(3, block.coupling.num_paths, channels) for block in self.descriptor.blocks]
+        self.w = random(3, sum(block.coupling.num_paths for block in self.descriptor.blocks), channels)
         self.G = random(sum(irrep.dim for irrep in Irreps(output)), atoms, channels)
-        self.species = torch.tensor([0, 2, 0, 0, 2, 0, 0])[:atoms]
+        self.elements = ElementGroups.of(torch.tensor([0, 2, 0, 0, 2, 0, 0])[:atoms], 3)
 
     def call(self, backend: str) -> torch.Tensor:
-        return get_backend(backend).product_basis(self.descriptor, self.dtype)(self.x, self.w, self.species)
+        return get_backend(backend).product_basis(self.descriptor, self.dtype)(self.x, self.w, self.elements)
 
     def derivatives(self, backend: str, order: int) -> list[torch.Tensor]:
         """Value and all derivatives up to an order, each along fixed directions."""
         value = self.call(backend)
         options = {"create_graph": True, "allow_unused": True, "materialize_grads": True}
-        gradients = torch.autograd.grad(value, [*self.x, *self.w], self.G, **options)  # type: ignore[arg-type]
+        gradients = torch.autograd.grad(value, [*self.x, self.w], self.G, **options)  # type: ignore[arg-type]
         found = [value, *gradients]
         for _ in range(order - 1):
             directions = [torch.sin(torch.arange(g.numel(), dtype=self.dtype)).view(g.shape) for g in gradients]
-            gradients = torch.autograd.grad(gradients, [*self.x, *self.w, self.G], directions, **options)  # type: ignore[arg-type]
+            gradients = torch.autograd.grad(gradients, [*self.x, self.w, self.G], directions, **options)  # type: ignore[arg-type]
             found += gradients
         return found
 
@@ -82,7 +82,7 @@ def test_threads_share_the_work():
     problem, before = Problem("mace", torch.float64), torch.get_num_threads()
     problem.x = [x.detach().repeat(1, 40, 1).requires_grad_() for x in problem.x]
     problem.G = problem.G.detach().repeat(1, 40, 1).requires_grad_()
-    problem.species = problem.species.repeat(40)
+    problem.elements = ElementGroups.of(problem.elements.species.repeat(40), 3)
     try:
         torch.set_num_threads(1)
         alone = problem.derivatives("cpu", 2)
@@ -99,4 +99,4 @@ def test_strided_factors():
     strided = problem.x[0].detach().transpose(0, 2).contiguous().transpose(0, 2)
     product = get_backend("cpu").product_basis(problem.descriptor, torch.float64)
     assert not strided.is_contiguous()
-    assert torch.equal(product([strided], problem.w, problem.species), problem.call("cpu"))
+    assert torch.equal(product([strided], problem.w, problem.elements), problem.call("cpu"))

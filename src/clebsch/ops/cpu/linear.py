@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 import torch
 from torch import Tensor
@@ -131,7 +131,8 @@ def _transposed(key: str, form: str, g: Tensor, W: list[Tensor], *rows: Tensor |
         targets[source][piece].zero_()
     if rows[1] is None:
         return results
-    return [part.index_select(0, rows[1]).view(result.shape) for part, result in zip(flat, results)]
+    places = _by_part(rows[1], flat)
+    return [part.index_select(0, own).view(x.shape) for part, own, x in zip(flat, places, results, strict=True)]
 
 
 def _weights(key: str, form: str, x: list[Tensor], g: Tensor, *rows: Tensor | None) -> list[Tensor]:
@@ -153,8 +154,15 @@ def _mixing(key: str, form: str, atoms: int, rows: Rows) -> RowMixing:
 def _cut_inputs(mixing: RowMixing, x: Sequence[Tensor], rows: Tensor | None) -> list[Sequence[Tensor]]:
     flat = [part.reshape(-1, part.shape[2]) for part in x]
     if rows is not None:
-        flat = [part.index_select(0, rows) for part in flat]
+        flat = [part.index_select(0, own) for part, own in zip(flat, _by_part(rows, flat), strict=True)]
     return [_cut(part, sizes) for part, sizes in zip(flat, mixing.pieces_in)]
+
+
+def _by_part(rows: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Rows of every part, from those of all parts one after another, which stay within their part."""
+    sizes = [part.shape[0] for part in parts]
+    first = accumulate(sizes, initial=0)
+    return [own - begin if begin else own for own, begin in zip(rows.split(sizes), first)]
 
 
 def _cut_result(mixing: RowMixing, g: Tensor, rows: Tensor | None) -> Sequence[Tensor]:

@@ -39,7 +39,7 @@ def descriptor_of(key: str) -> LinearDescriptor:
 
 
 # Inputs are "packed", one tensor [components, atoms, K], or "parts", one [2l + 1, atoms, K_l] per irrep; with one map
-# per element they are packed, and the rows (component, atom) of input and result by element come with them.
+# per element the rows (component, atom) of all inputs and of the result by element come with them.
 _ROWS = "Tensor? rows_in, Tensor? places_in, Tensor? rows_out, Tensor? places_out, Tensor? start"
 _NO_ROWS = [None] * 5  # indices have no gradient
 
@@ -134,8 +134,6 @@ class Linear(nn.Module):
         form = "packed" if isinstance(x, Tensor) else "parts"
         rows: tuple[Tensor | None, ...] = (None, None, None, None, None)
         if elements is not None:
-            if not isinstance(x, Tensor):
-                x, form = torch.cat(list(x)), "packed"
             places_in, places_out = self.descriptor.places_in, self.descriptor.places_out
             rows = (*elements.rows(places_in), *elements.rows(places_out), elements.start)
         parts = [x] if isinstance(x, Tensor) else list(x)
