@@ -11,10 +11,11 @@ import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from clebsch import Calculator, Potential, PotentialConfig, mace
+from clebsch import Calculator, Potential, PotentialConfig
 from clebsch.data import Batch, Configuration, build_graph, collate
 from clebsch.deploy.neighbors import SkinList
 from clebsch.errors import DataError
+from clebsch.models.presets import mace
 
 ELEMENTS, R_MAX = ("H", "C", "O", "Cu"), 3.2
 
