@@ -13,7 +13,10 @@ import json
 from pathlib import Path
 
 from clebsch.benchmark.published import published_rmse
+from clebsch.evaluate.metrics import present_names
 from clebsch.evaluate.plots import PALETTE, figure
+from clebsch.train import read_metrics
+from clebsch.train.trainer import METRICS_NAME
 
 NAMES = {"acac_small": "clebsch, S", "acac": "clebsch, M"}
 
@@ -25,12 +28,11 @@ def main() -> None:
     arguments = parser.parse_args()
     drawn, (axes,) = figure(1, width=6.0, height=3.6)
     for colour, (folder, label) in zip(PALETTE, NAMES.items(), strict=False):
-        lines = (arguments.runs / folder / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = read_metrics(arguments.runs / folder / METRICS_NAME)
         minutes = [row["seconds"] / 60 for row in rows]
-        axes.plot(minutes, [row["valid_forces_rmse_meV_per_angstrom"] for row in rows], color=colour, label=label)
-    linear = json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text())
-    error = linear["errors"]["valid"]["force_rmse_meV_A"]
+        axes.plot(minutes, [row["valid_forces_rmse_meV_A"] for row in rows], color=colour, label=label)
+    linear = present_names(json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text()))
+    error = linear["errors"]["valid"]["forces_rmse_meV_A"]
     published = published_rmse("acac")["PACE"]["test_MD_300K"][1]
     axes.axhline(published, color="grey", linewidth=0.8, label="PACE, published, test")
     axes.axhline(error, color=PALETTE[2], linestyle="--", label=f"linear ACE, {linear['fit']['seconds']:.0f} s")

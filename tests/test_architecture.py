@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # A part may import itself and the parts of lower rank; parts of one rank do not know each other.
 RANKS = {
     "version": 0, "errors": 0, "config": 1, "memory": 1, "o3": 2, "ops": 3, "data": 3, "basis": 4, "models": 5,
-    "train": 6, "testing": 6, "pretrained": 6, "evaluate": 7, "deploy": 7, "interop": 7, "recipe": 8,
+    "evaluate": 6, "testing": 6, "pretrained": 6, "train": 7, "deploy": 7, "interop": 7, "recipe": 8,
     "benchmark": 8, "run": 9, "timing": 9, "demo": 10, "sweep": 10, "report": 11, "cli": 12, "__main__": 13,
 }  # fmt: skip
 # The front door and the command line import on first use, so that `import clebsch` and `clebsch --help` stay light.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from clebsch.errors import ConfigError, did_you_mean
 
@@ -19,6 +19,12 @@ class StrictConfig(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def keys_of_table(fields: Mapping[str, tuple[Any, Any]]) -> Any:
+    """Return a base class for configs whose keys follow from a table: ``fields`` by key, each a type and a default."""
+    make: Any = create_model
+    return make("KeysOfTable", __base__=StrictConfig, **fields)
 
 
 class _Loader(yaml.SafeLoader):

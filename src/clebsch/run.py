@@ -258,12 +258,13 @@ def _isolated_atoms(frames: list[Configuration]) -> dict[str, float] | None:
     """Energies of the free atoms among ``frames``; raises DataError where two of one element differ."""
     found: dict[str, float] = {}
     for frame in frames:
-        if not frame.is_isolated_atom or frame.energy is None:
+        if not frame.is_isolated_atom or "energy" not in frame.labels:
             continue
-        first = found.setdefault(frame.symbols[0], frame.energy)
-        if abs(first - frame.energy) > E0_AGREEMENT:
+        energy = float(frame.labels["energy"])
+        first = found.setdefault(frame.symbols[0], energy)
+        if abs(first - energy) > E0_AGREEMENT:
             raise DataError(
-                f"{frame.origin}: the isolated atom {frame.symbols[0]} has energy {frame.energy} eV here and "
+                f"{frame.origin}: the isolated atom {frame.symbols[0]} has energy {energy} eV here and "
                 f"{first} eV in an earlier frame. Keep one of them."
             )
     return found or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clebsch.data.configuration import Configuration
 from clebsch.data.neighbors import neighbor_list
+from clebsch.data.quantities import QUANTITIES
 from clebsch.errors import DataError, did_you_mean
 
 
@@ -28,10 +29,8 @@ class Graph:
         centers: [edges], index of atom i; ascending.
         neighbors: [edges], index of atom j.
         shifts: [edges, 3], integers S as float64.
-        energy: [], eV, or None.
-        forces: [atoms, 3], eV/Å, or None.
-        stress: [3, 3], eV/Å^3, or None.
         pbc: [3].
+        labels: by quantity, in the shapes and units of `Configuration`.
         origin: where the configuration comes from, for messages.
         config_type: the configuration's kind.
     """
@@ -42,10 +41,8 @@ class Graph:
     centers: Int64[Tensor, " edges"]
     neighbors: Int64[Tensor, " edges"]
     shifts: Float64[Tensor, "edges 3"]
-    energy: Float64[Tensor, ""] | None
-    forces: Float64[Tensor, "atoms 3"] | None
-    stress: Float64[Tensor, "3 3"] | None
     pbc: Bool[Tensor, " 3"]
+    labels: dict[str, Tensor] = field(default_factory=dict)
     origin: str = "configuration"
     config_type: str = ""
 
@@ -68,7 +65,7 @@ class Batch:
         species: [atoms]. positions: [atoms, 3], Å. cell: [graphs, 3, 3], Å.
         centers, neighbors: [edges]. shifts: [edges, 3].
         graph_index: [atoms], the graph of every atom. num_atoms: [graphs].
-        energy: [graphs], eV. forces: [atoms, 3], eV/Å. stress: [graphs, 3, 3], eV/Å^3. None where not labelled.
+        labels: by quantity: [atoms, …] of what atoms have, [graphs, …] of what configurations have.
     """
 
     species: Int64[Tensor, " atoms"]
@@ -79,9 +76,7 @@ class Batch:
     shifts: Float64[Tensor, "edges 3"]
     graph_index: Int64[Tensor, " atoms"]
     num_atoms: Int64[Tensor, " graphs"]
-    energy: Float64[Tensor, " graphs"] | None = None
-    forces: Float64[Tensor, "atoms 3"] | None = None
-    stress: Float64[Tensor, "graphs 3 3"] | None = None
+    labels: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_graphs(self) -> int:
@@ -95,8 +90,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``."""
-        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in tensors.items() if value is not None})
+        tensors = {item.name: getattr(self, item.name).to(device) for item in fields(self) if item.name != "labels"}
+        return replace(self, **tensors, labels={name: value.to(device) for name, value in self.labels.items()})
 
 
 def build_graph(configuration: Configuration, elements: Sequence[str], r_max: float) -> Graph:
@@ -125,10 +120,8 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
         centers=torch.from_numpy(centers),
         neighbors=torch.from_numpy(neighbors),
         shifts=_float64(shifts),
-        energy=None if configuration.energy is None else _float64(configuration.energy),
-        forces=None if configuration.forces is None else _float64(configuration.forces),
-        stress=None if configuration.stress is None else _float64(configuration.stress),
         pbc=torch.tensor(configuration.pbc),
+        labels={name: _float64(value) for name, value in configuration.labels.items()},
         origin=configuration.origin,
         config_type=configuration.config_type,
     )
@@ -148,7 +141,6 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         raise DataError("A batch needs at least one graph, got none.")
     num_atoms = torch.tensor([graph.num_atoms for graph in graphs])
     offsets = (torch.cumsum(num_atoms, 0) - num_atoms).tolist()
-    energy, forces, stress = (_labels(graphs, name) for name in ("energy", "forces", "stress"))
     return Batch(
         species=torch.cat([graph.species for graph in graphs]),
         positions=torch.cat([graph.positions for graph in graphs]),
@@ -158,26 +150,27 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         shifts=torch.cat([graph.shifts for graph in graphs]),
         graph_index=torch.repeat_interleave(torch.arange(len(graphs)), num_atoms),
         num_atoms=num_atoms,
-        energy=None if energy is None else torch.stack(energy),
-        forces=None if forces is None else torch.cat(forces),
-        stress=None if stress is None else torch.stack(stress),
+        labels=_labels(graphs),
     )
 
 
-def _labels(graphs: Sequence[Graph], name: str) -> list[Tensor] | None:
-    values = [getattr(graph, name) for graph in graphs]
-    without = [graph.origin for graph, value in zip(graphs, values, strict=True) if value is None]
-    if len(without) == len(graphs):
-        return None
-    if without:
-        raise DataError(
-            f"{len(without)} of {len(graphs)} graphs of a batch have no {name}, the first is {without[0]}. "
-            f"Label all of them, or read all of them without {name}."
-        )
-    return values
+def _labels(graphs: Sequence[Graph]) -> dict[str, Tensor]:
+    labels = {}
+    for name, quantity in QUANTITIES.items():
+        without = [graph.origin for graph in graphs if name not in graph.labels]
+        if len(without) == len(graphs):
+            continue
+        if without:
+            raise DataError(
+                f"{len(without)} of {len(graphs)} graphs of a batch have no {name}, the first is {without[0]}. "
+                f"Label all of them, or read all of them without {name}."
+            )
+        join = torch.cat if quantity.of == "atom" else torch.stack
+        labels[name] = join([graph.labels[name] for graph in graphs])
+    return labels
 
 
-def _float64(value: float | np.ndarray) -> Tensor:
+def _float64(value: np.ndarray) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 

@@ -60,12 +60,12 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
             f"{path}: no frame is an isolated atom (one atom, not periodic or with config_type=IsolatedAtom). "
             "Name the file that holds them, or give E0 another way."
         )
-    keys = LabelKeys(energy=key, forces=None)
+    keys = LabelKeys.only(energy=key)
     check_labels_present(frames, keys, str(path))
     e0: dict[str, float] = {}
     for number, atoms in frames:
         configuration = Configuration.from_atoms(atoms, keys, f"{path}, frame {number}")
-        symbol, energy = configuration.symbols[0], float(configuration.energy or 0.0)
+        symbol, energy = configuration.symbols[0], float(configuration.labels["energy"])
         if abs(e0.setdefault(symbol, energy) - energy) > 1e-6:
             raise DataError(
                 f"{path}, frame {number}: the isolated atom {symbol} has energy {energy} eV here and {e0[symbol]} eV "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from clebsch.evaluate.accuracy import METRICS, Accuracy, Comparison, accuracy, compare, evaluate
+from clebsch.evaluate.accuracy import Accuracy, Comparison, accuracy, compare, evaluate
 from clebsch.evaluate.description import Description, LayerDescription, describe
 from clebsch.evaluate.features import feature_sizes
 from clebsch.evaluate.files import evaluate_files
 from clebsch.evaluate.plots import plot_learning_curve, plot_parity
 
 __all__ = [
-    "METRICS",
     "Accuracy",
     "Comparison",
     "Description",

@@ -71,6 +71,10 @@ class Prediction:
     forces: Float64[Tensor, "atoms 3"] | None = None
     stress: Float64[Tensor, "graphs 3 3"] | None = None
 
+    def get(self, quantity: str) -> Tensor | None:
+        """Return the values of a quantity of `clebsch.data.quantities`, None where they are not there."""
+        return getattr(self, quantity, None)
+
 
 class Potential(Float64Constants):
     r"""Interatomic potential.

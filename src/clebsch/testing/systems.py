@@ -125,9 +125,6 @@ def empty_graph() -> Graph:
         centers=index,
         neighbors=index,
         shifts=vectors,
-        energy=None,
-        forces=None,
-        stress=None,
         pbc=torch.zeros(3, dtype=torch.bool),
         origin="graph without atoms",
     )
