@@ -36,8 +36,8 @@ def test_fixtures_cover_molecules_a_triclinic_crystal_and_an_isolated_atom(name,
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("index", range(4))
-def test_agrees_with_the_published_code(name, index, published, make):
-    model, potential = published(name), make(name)
+def test_agrees_with_the_published_code(name, index, backend, published, make):
+    model, potential = published(name), make(name, backend=backend)
     difference = compare(potential, model.frames[index], average_energy=model.average_energy)
     assert difference.energy <= TOLERANCE
     assert difference.forces <= TOLERANCE
