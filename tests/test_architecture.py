@@ -153,6 +153,16 @@ def test_no_pickle():
     assert lines_with(forbidden) == []
 
 
+def test_every_dependency_has_a_lowest_version():
+    """``name>=version`` and nothing else: what ``make lowest`` can install."""
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = stated["project"]
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    for name in [*stated["build-system"]["requires"], *project["dependencies"], *extras]:
+        assert re.fullmatch(r"[A-Za-z0-9-]+>=[0-9.]+", name), name
+
+
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name != "_"
 
