@@ -49,7 +49,7 @@ def test_agrees_with_the_published_code(name, index, backend, published, make):
 @pytest.mark.parametrize("name", MODELS)
 def test_splines_of_published_models(name, published, make):
     """Bounds of docs/performance.md; the random weights of these fixtures make forces of up to 58 eV/Å."""
-    exact = make(name)
+    exact = make(name, backend="reference")
     spline = exact.with_splines()
     for frame in published(name).frames:
         batch = collate([build_graph(frame.configuration, exact.elements, exact.r_max)])
