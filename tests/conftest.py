@@ -15,9 +15,6 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-# Most tests are about the model, not its kernels, and take those that need no compilation; others name the backend.
-os.environ.setdefault("CLEBSCH_BACKEND", "reference")
-
 hypothesis.settings.register_profile("clebsch", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("clebsch")
 
@@ -29,6 +26,14 @@ def data_root() -> Path:
     if not root:
         pytest.skip("CLEBSCH_DATA is not set: no benchmark data at hand")
     return Path(root)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes ``backend`` runs on every one; others run on the default, or name the one they are about."""
+    if "backend" in metafunc.fixturenames:
+        from clebsch.ops import available_backends  # not above: the check of shapes must be set up first
+
+        metafunc.parametrize("backend", available_backends())
 
 
 @pytest.fixture

@@ -37,6 +37,15 @@ THIRD_PARTY = {
 }  # fmt: skip
 OPTIONAL = {"chemiscope", "plotly", "ray", "tblite"}
 
+# Private names of other packages that have no public counterpart.
+PRIVATE = {
+    "_AutoDispatchBelowAutograd": "of torch._C: an operator called below autograd",
+    "_C": "the autograd engine of torch",
+    "_apply": "torch.nn.Module: what every cast and move goes through; an override keeps constants in float64",
+    "_subclasses": "where torch's manual has FakeTensorMode",
+    "_version": "torch.Tensor: how often it was changed in place",
+}
+
 MAX_BODY, MAX_FILE, MAX_ARGUMENTS = 60, 500, 8
 
 
@@ -163,6 +172,56 @@ def test_no_pickle():
         r"|\btorch\.(save|load)\(|\b(c?[pP]ickle|dill|joblib)\.\w+\(|allow_pickle\s*=\s*True"
     )
     assert lines_with(forbidden) == []
+
+
+def test_every_dependency_has_a_lowest_version():
+    """``name>=version`` and nothing else: what ``make lowest`` can install."""
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = stated["project"]
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    for name in [*stated["build-system"]["requires"], *project["dependencies"], *extras]:
+        assert re.fullmatch(r"[A-Za-z0-9-]+>=[0-9.]+", name), name
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def defined(tree: ast.AST) -> Iterator[str]:
+    """Every name that ``tree`` gives to a function, a class, a variable or an attribute."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def private_uses(tree: ast.AST, own: set[str]) -> Iterator[tuple[str, int]]:
+    """Private names, and their lines, that are imported from other packages or are attributes not in ``own``."""
+    for name, node in imports(tree):
+        if name.split(".")[0] != "clebsch":
+            taken = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            yield from ((part, node.lineno) for part in [*name.split("."), *taken] if is_private(part))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            inherited = isinstance(node.value, ast.Call) and ast.unparse(node.value) == "super()"
+            if inherited or node.attr not in own:
+                yield node.attr, node.lineno
+
+
+def test_private_names_of_other_packages():
+    """They change without notice; a public name with the same numbers, or an entry of ``PRIVATE`` that says why not."""
+    trees = {path: parse(path) for folder in ("src", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")}
+    own = {name for tree in trees.values() for name in defined(tree)}
+    found = [(path, *use) for path, tree in trees.items() for use in private_uses(tree, own)]
+    assert not [f"{path}:{line}: {name}" for path, name, line in found if name not in PRIVATE]
+
+
+def test_private_names_are_noticed():
+    method = "def _c(self): super()._c(); self._d = torch._e; self._d._c"
+    tree = ast.parse(f"import torch._a\nfrom torch import _b\nclass A:\n {method}\n")
+    assert {name for name, _ in private_uses(tree, set(defined(tree)))} == {"_a", "_b", "_c", "_e"}
 
 
 def test_no_state_of_the_whole_process():

@@ -20,7 +20,7 @@ R_MAX = CONFIG.model.r_max
 
 def sound(dtype: torch.dtype = torch.float64, cls: type[Potential] = Potential) -> Any:
     """A potential that keeps the contract, or ``cls`` in its place."""
-    return cls(CONFIG, e0=E0, scale=0.8, shift=0.2, dtype=dtype, seed=2)
+    return cls(CONFIG, e0=E0, scale=0.8, shift=0.2, dtype=dtype, backend="reference", seed=2)
 
 
 class EdgeTerm(Term):

@@ -85,20 +85,17 @@ DESIGNS = {
 
 
 @lru_cache
-def potential_of(name: str, zbl: bool = False, dtype: torch.dtype = torch.float64) -> Potential:
+def potential_of(
+    name: str, zbl: bool = False, dtype: torch.dtype = torch.float64, backend: str = "reference"
+) -> Potential:
     """The potential of a member or a design, with scales and shifts of its elements."""
     config = (MEMBERS | DESIGNS)[name]
     e0 = {"N": -1488.0, **E0}
     scale = {symbol: 0.7 + 0.2 * index for index, symbol in enumerate(config.elements)}
     shift = {symbol: 0.3 - 0.1 * index for index, symbol in enumerate(config.elements)}
-    return Potential(
-        PotentialConfig(model=config, terms=(ZBLConfig(),) if zbl else ()),
-        e0=e0,
-        scale=scale,
-        shift=shift,
-        dtype=dtype,
-        seed=1,
-    )
+    options = {"dtype": dtype, "backend": backend, "seed": 1}
+    potential = PotentialConfig(model=config, terms=(ZBLConfig(),) if zbl else ())
+    return Potential(potential, e0=e0, scale=scale, shift=shift, **options)
 
 
 def random_design(seed: int) -> MultiACEConfig:

@@ -29,7 +29,7 @@ def acetone(r_max: float) -> Batch:
 
 def untrained(config: MultiACEConfig, seed: int = 0) -> Potential:
     e0 = dict.fromkeys(config.elements, 0.0)
-    return Potential(PotentialConfig(model=config), e0=e0, dtype=torch.float64, seed=seed)
+    return Potential(PotentialConfig(model=config), e0=e0, dtype=torch.float64, backend="reference", seed=seed)
 
 
 def with_average(config: MultiACEConfig, batch: Batch) -> MultiACEConfig:
@@ -71,4 +71,4 @@ def test_the_sizes_are_of_the_features_and_leave_no_hook():
     last.register_forward_hook(lambda *call: kept.append(call[2][0]))
     potential(batch, forces=False)
     assert sizes[-1] == pytest.approx(float(kept[0].square().mean().sqrt()))
-    assert all(not module._forward_hooks for module in potential.modules() if module is not last)
+    assert len(sizes) == 3  # a hook would have added to them

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clebsch.interop import PublishedModel, from_botnet, from_mace, from_nequip, from_pace, read_published
 from clebsch.models import Potential
+from clebsch.testing.portability import rebuild
 
 FIXTURES = Path(__file__).parent / "fixtures"
 READERS = {
@@ -36,19 +38,21 @@ def published() -> Callable[[str], PublishedModel]:
 
 @pytest.fixture
 def make() -> Callable[..., Potential]:
-    """``make(name, state=…, hyper=…, e3nn_version=…)``: our potential; what is not given is the published model's."""
+    """``make(name, state=…, hyper=…, e3nn_version=…, backend=…)``: our potential; default: the published model."""
 
     def build(
         name: str,
         state: dict[str, np.ndarray] | None = None,
         hyper: dict[str, object] | None = None,
         e3nn_version: str | None = None,
+        backend: str | None = None,
     ) -> Potential:
         model = read(name)
-        return READERS[name](
+        found = READERS[name](
             model.state if state is None else state,
             model.hyper if hyper is None else hyper,
             e3nn_version=e3nn_version or model.e3nn_version,
         )
+        return found if backend is None else rebuild(found, torch.float64, backend)
 
     return build

@@ -36,8 +36,8 @@ def test_fixtures_cover_molecules_a_triclinic_crystal_and_an_isolated_atom(name,
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("index", range(4))
-def test_agrees_with_the_published_code(name, index, published, make):
-    model, potential = published(name), make(name)
+def test_agrees_with_the_published_code(name, index, backend, published, make):
+    model, potential = published(name), make(name, backend=backend)
     difference = compare(potential, model.frames[index], average_energy=model.average_energy)
     assert difference.energy <= TOLERANCE
     assert difference.forces <= TOLERANCE
@@ -49,7 +49,7 @@ def test_agrees_with_the_published_code(name, index, published, make):
 @pytest.mark.parametrize("name", MODELS)
 def test_splines_of_published_models(name, published, make):
     """Bounds of docs/performance.md; the random weights of these fixtures make forces of up to 58 eV/Å."""
-    exact = make(name)
+    exact = make(name, backend="reference")
     spline = exact.with_splines()
     for frame in published(name).frames:
         batch = exact.batch([frame.configuration])

@@ -24,7 +24,7 @@ def second_layer(batch: Batch, layer: dict[str, Any], **changes: Any) -> tuple[A
     layers = [{"hidden_irreps": "0e+1o"}, {"hidden_irreps": "0e+1o", **layer}]
     config = MultiACEConfig.model_validate({**given, "layers": layers, **changes})
     generator = torch.Generator().manual_seed(0)
-    model = MultiACE(config, dtype=torch.float64, generator=generator)
+    model = MultiACE(config, dtype=torch.float64, generator=generator, backend="reference")
     vectors = edge_vectors(batch, batch.positions, batch.cell)
     edges = model.edges(vectors, batch.edges)
     features = torch.randn(4, len(batch.species), K, dtype=torch.float64, generator=generator)
@@ -71,7 +71,7 @@ def test_summed_paths_may_pass_the_element_too(make_batch: Callable[..., Batch])
     given = {"elements": ["H", "C", "O"], "r_max": 3.0, "l_max": 1, "num_channels": K}
     layers = [{"hidden_irreps": "1o", "readout": "none"}, {"hidden_irreps": "1e", "readout": "none"}]
     config = MultiACEConfig.model_validate({**given, "layers": [*layers, layer]})
-    model = MultiACE(config, dtype=torch.float64)
+    model = MultiACE(config, dtype=torch.float64, backend="reference")
     vectors = edge_vectors(batch, batch.positions, batch.cell)
     last = model.layers[2].atomic_basis
     assert isinstance(last, AtomicBasis)

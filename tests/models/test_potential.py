@@ -47,11 +47,11 @@ def per_graph(values: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 @pytest.mark.parametrize("zbl", [False, True])
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_the_formula(name: str, zbl: bool, make_batch: Callable[..., Batch]):
+def test_the_formula(name: str, zbl: bool, make_batch: Callable[..., Batch], backend: str):
     """E = sum_i [E0 + scale sum_t e + shift] (+ ZBL), and every sum of parts is the whole."""
     batch = make_batch(6, 1, 4)
     scale, shift = {"H": 0.5, "C": 1.5, "O": 2.0}, {"H": 0.1, "C": -0.2, "O": 0.3}
-    found = potential(name, zbl=zbl, scale=scale, shift=shift)
+    found = potential(name, zbl=zbl, scale=scale, shift=shift, backend=backend)
     prediction = found(batch, forces=False)
     vectors = edge_vectors(batch, batch.positions, batch.cell)
     output = found.model(vectors, batch.edges)
@@ -83,9 +83,9 @@ def test_one_number_for_all_elements(make_batch: Callable[..., Batch]):
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_forces_and_stress(name: str, make_batch: Callable[..., Batch]):
+def test_forces_and_stress(name: str, make_batch: Callable[..., Batch], backend: str):
     """Forces sum to zero; the stress is symmetric and that of finite strains."""
-    batch, found = make_batch(5, 4, periodic=True), potential(name, zbl=True)
+    batch, found = make_batch(5, 4, periodic=True), potential(name, zbl=True, backend=backend)
     prediction = found(batch, stress=True)
     assert prediction.forces is not None and prediction.stress is not None
     assert prediction.forces.abs().max() > 1e-6 and prediction.stress.abs().max() > 1e-9
@@ -171,8 +171,8 @@ def test_what_can_be_differentiated_again(make_batch: Callable[..., Batch]):
     assert not batch.positions.requires_grad
 
 
-def test_every_weight_is_trained_by_energies_and_forces(make_batch: Callable[..., Batch]):
-    batch, found = make_batch(6, 5), potential("pace", zbl=True)
+def test_every_weight_is_trained_by_energies_and_forces(make_batch: Callable[..., Batch], backend: str):
+    batch, found = make_batch(6, 5), potential("pace", zbl=True, backend=backend)
     prediction = found(batch, create_graph=True)
     assert prediction.forces is not None
     (prediction.energy.square().sum() + prediction.forces.square().sum()).backward()
@@ -180,9 +180,9 @@ def test_every_weight_is_trained_by_energies_and_forces(make_batch: Callable[...
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-def test_second_derivatives_by_positions(make_batch: Callable[..., Batch]):
+def test_second_derivatives_by_positions(make_batch: Callable[..., Batch], backend: str):
     """Positions that want gradients are kept: the Hessian is that of the forces."""
-    batch, found = make_batch(3), potential()
+    batch, found = make_batch(3), potential(backend=backend)
     positions = batch.positions.clone().requires_grad_(True)
     prediction = found(replace(batch, positions=positions), create_graph=True)
     assert prediction.forces is not None

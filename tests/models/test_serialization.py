@@ -27,10 +27,11 @@ SMALL: dict[str, Any] = {"elements": ("H", "C", "O"), "r_max": 4.0, "num_channel
 
 
 def make_potential(
-    preset: Callable[..., MultiACEConfig] = mace, dtype: torch.dtype = torch.float32, zbl: bool = False
+    preset: Callable[..., MultiACEConfig] = mace, dtype: torch.dtype = torch.float32, zbl: bool = False, **options: Any
 ) -> Potential:
     config = PotentialConfig(model=preset(**SMALL), terms=(ZBLConfig(),) if zbl else ())
-    return Potential(config, e0=E0, scale={"H": 0.5, "C": 1.5, "O": 2.5}, shift=-0.1, dtype=dtype, seed=4)
+    scale = {"H": 0.5, "C": 1.5, "O": 2.5}
+    return Potential(config, e0=E0, scale=scale, shift=-0.1, dtype=dtype, seed=4, **options)
 
 
 def methane(**changes: Any) -> Configuration:
@@ -79,8 +80,8 @@ def test_header_tells_all_without_the_weights(tmp_path):
     assert header["clebsch_version"]
 
 
-def test_given_frames_are_stored_with_float64_values(tmp_path):
-    potential = make_potential(dtype=torch.float64)
+def test_given_frames_are_stored_with_float64_values_of_the_reference(tmp_path):
+    potential = make_potential(dtype=torch.float64, backend="reference")
     wrong_labels = methane(labels={"energy": 1.0, "forces": np.ones((5, 3))})
     box = methane(cell=3.2 * np.eye(3), pbc=np.array([True, True, False]))
     save_potential(potential, tmp_path / "p.safetensors", frames=[wrong_labels, box])

@@ -21,7 +21,8 @@ MEMBERS = {"linear_ace": linear_ace, "nequip": nequip, "botnet": botnet, "mace":
 
 def potential(member: str, intervals: int | None, seed: int = 0, dtype: torch.dtype = torch.float64) -> Potential:
     config = MEMBERS[member](**SIZES, spline_intervals=intervals)
-    return Potential(PotentialConfig(model=config), e0=dict.fromkeys(ELEMENTS, 0.0), dtype=dtype, seed=seed)
+    options = {"e0": dict.fromkeys(ELEMENTS, 0.0), "dtype": dtype, "backend": "reference", "seed": seed}
+    return Potential(PotentialConfig(model=config), **options)
 
 
 @pytest.mark.parametrize("member", MEMBERS)

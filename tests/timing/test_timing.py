@@ -14,6 +14,7 @@ from ase.io import write
 from clebsch.cli import main
 from clebsch.data.neighbors import neighbor_list
 from clebsch.errors import BackendError, ConfigError
+from clebsch.ops import default_backend
 from clebsch.timing import SYSTEMS, BenchConfig, build_system, potential_of, run_bench
 
 MODEL = "mace:num_channels=4,l_max=1,L_max=1,r_max=3.0,correlation=2"
@@ -56,9 +57,9 @@ def test_systems_are_the_same_every_time_and_frames_differ():
 def test_figures_hang_together(task: str):
     config = BenchConfig(task=task, system="acac", batch_size=2, repeats=2, warmup=1)  # type: ignore[arg-type]
     before = torch.get_num_threads()
-    result = run_bench(potential_of(MODEL, torch.float64, "reference"), config, name=MODEL, profile=True)
+    result = run_bench(potential_of(MODEL, torch.float64, None), config, name=MODEL, profile=True)
     assert torch.get_num_threads() == before
-    assert result.atoms == (30 if task == "train" else 15) and result.backend == "reference"
+    assert result.atoms == (30 if task == "train" else 15) and result.backend == default_backend()
     assert result.us_per_atom == pytest.approx(1e3 * result.median_ms / result.atoms)
     assert result.atom_steps_per_s == pytest.approx(1e6 / result.us_per_atom)
     assert result.gflops == pytest.approx(result.gflop / result.median_ms * 1e3) and result.sgemm_gflops > 0
@@ -67,7 +68,7 @@ def test_figures_hang_together(task: str):
 
 
 def test_json(capsys: pytest.CaptureFixture[str]):
-    arguments = ["bench", "--model", MODEL, "--backend", "reference", "--repeats", "1", "--json", "--no-keep-memory"]
+    arguments = ["bench", "--model", MODEL, "--repeats", "1", "--json", "--no-keep-memory"]
     with pytest.raises(SystemExit):
         main(arguments)
     found = json.loads(capsys.readouterr().out)
@@ -77,7 +78,7 @@ def test_json(capsys: pytest.CaptureFixture[str]):
 
 def test_table(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        main(["bench", "--model", MODEL, "--backend", "reference", "--repeats", "1", "--no-keep-memory"])
+        main(["bench", "--model", MODEL, "--repeats", "1", "--no-keep-memory"])
     printed = capsys.readouterr().out
     assert "median time, ms" in printed and "15 atoms" in printed
 

@@ -15,10 +15,8 @@ class Float64Constants(nn.Module):
     """
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Float64Constants:
-        exact = dict(self._buffers)
+        exact = dict(self.named_buffers(recurse=False, remove_duplicate=False))
         super()._apply(fn, recurse)
         for name, value in exact.items():
-            moved = self._buffers[name]
-            if value is not None and moved is not None:
-                self._buffers[name] = value.to(moved.device)
+            setattr(self, name, value.to(self.get_buffer(name).device))
         return self

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clebsch.training.optimizers import trainable_parameters
 
@@ -28,13 +29,12 @@ class ExponentialMovingAverage:
         self._parameters = trainable_parameters(model)
         self.average = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
-    @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the present parameters."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
-        parameters: list[torch.Tensor] = list(self._parameters.values())
-        torch._foreach_lerp_(list(self.average.values()), parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        move = get_ema_multi_avg_fn(decay)
+        move(list(self.average.values()), list(self._parameters.values()), self.num_updates)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

@@ -90,14 +90,14 @@ class OrthogonalSteps(torch.optim.Optimizer):
 
     def _step_matrices(self, weights: list[nn.Parameter], size: float) -> None:
         """Move ``weights``, all [..., m, n] with the same m and n."""
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        momenta = [self._momentum(weight) for weight in weights]
-        torch._foreach_lerp_(momenta, gradients, 1 - self.momentum)  # pyright: ignore[reportPrivateImportUsage]
-        ahead = torch._foreach_lerp(gradients, momenta, self.momentum)  # pyright: ignore[reportPrivateImportUsage]
+        pairs = [(weight.grad, self._momentum(weight)) for weight in weights if weight.grad is not None]
+        for gradient, momentum in pairs:
+            momentum.lerp_(gradient, 1 - self.momentum)
+        gradients, momenta = (torch.cat([x.reshape(-1, *x.shape[-2:]) for x in each]) for each in zip(*pairs))
         counts = [math.prod(weight.shape[:-2]) for weight in weights]
-        steps = orthogonalize(torch.cat([x.reshape(-1, *x.shape[-2:]) for x in ahead]), self.iterations)
+        steps = orthogonalize(gradients.lerp(momenta, self.momentum), self.iterations)
         # The matrix of an element that no atom of the batch has rests: its old momentum would move it at full size.
-        steps *= torch.cat([x.reshape(-1, *x.shape[-2:]) for x in gradients]).abs().amax((-2, -1), keepdim=True) > 0
+        steps *= gradients.abs().amax((-2, -1), keepdim=True) > 0
         for weight, step in zip(weights, steps.split(counts), strict=True):
             weight.add_(step.view_as(weight), alpha=-size)
 
