@@ -44,7 +44,7 @@ def test_from_recipe_to_predictions(alloy_file: Path, tmp_path: Path):
     potential = clebsch.load(result.directory / "potential.safetensors")
     errors = clebsch.evaluate(potential, alloy_file)
     assert errors == clebsch.evaluate(potential, clebsch.read(alloy_file))
-    assert errors.n == 12 and errors.force_rmse_meV_A < 100
+    assert errors.n == 12 and errors["forces_rmse_meV_A"] < 100
     frames = ase.io.read(alloy_file, ":3")
     (first, *_) = clebsch.predict(potential, frames)
     frames[0].calc = clebsch.Calculator(potential)

@@ -155,6 +155,20 @@ def test_frozen_potentials_hold_constants_alone(make_batch: Callable[..., Batch]
     torch.testing.assert_close(-torch.autograd.grad(energy, positions)[0], found(batch).forces)
 
 
+def test_a_frozen_potential_keeps_what_its_class_does(make_batch: Callable[..., Batch]):
+    class Doubled(Potential):
+        def forward(self, *arguments: Any, **options: Any) -> Prediction:
+            prediction = super().forward(*arguments, **options)
+            prediction.energy = 2 * prediction.energy
+            return prediction
+
+    found, batch = potential(), make_batch(3)
+    doubled = Doubled(found.config, e0=dict.fromkeys(ELEMENTS, 0.0), dtype=torch.float64)
+    frozen = doubled.frozen()
+    assert isinstance(frozen, FrozenPotential) and isinstance(frozen, Doubled) and frozen.frozen() is frozen
+    torch.testing.assert_close(frozen(batch).energy, doubled(batch).energy)
+
+
 def test_what_frozen_potentials_refuse(make_batch: Callable[..., Batch], tmp_path: Path):
     frozen = potential().frozen()
     with pytest.raises(ClebschError, match="create_graph: a frozen potential has no weights to train; use the one"):

@@ -12,6 +12,7 @@ from clebsch.config import parse_config
 from clebsch.errors import ConfigError
 from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
+from clebsch.ops import get_backend
 from clebsch.training import TrainConfig
 from clebsch.training.optimizers import Adam, AdamW, Muon, load_optimizer_tensors, optimizer_tensors, set_lr
 from clebsch.training.optimizers.muon import mixing_matrices, orthogonalize
@@ -102,8 +103,9 @@ class Mixing(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.linear = IrrepsLinear(
-            Irreps("0e+1o"), 8, Irreps("0e+1o"), 12, num_elements=2, dtype=torch.float64, generator=generator
-        )
+            Irreps("0e+1o"), 8, Irreps("0e+1o"), 12,
+            num_elements=2, backend=get_backend("reference"), dtype=torch.float64, generator=generator,
+        )  # fmt: skip
         self.mlp = MLP((3, 16, 8, 1), torch.float64, generator)
         self.scale = nn.Parameter(torch.ones(4, dtype=torch.float64))
 

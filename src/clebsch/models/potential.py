@@ -317,8 +317,10 @@ class FrozenPotential(Potential):
 
     @classmethod
     def of(cls, potential: Potential) -> FrozenPotential:
-        """Return a frozen copy of ``potential``."""
-        frozen = cls.__new__(cls)
+        """Return a frozen copy of ``potential``, which keeps the methods of a class of its own."""
+        own = type(potential)
+        kind = cls if own is Potential else cast(type[FrozenPotential], type(f"Frozen{own.__name__}", (cls, own), {}))
+        frozen = kind.__new__(kind)
         with torch.inference_mode(False), torch.no_grad():
             frozen.__dict__.update(copy.deepcopy(potential).__dict__)  # a module is what its dictionary holds
             frozen.model.freeze()
