@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from clebsch.benchmark.published import published_rmse
+from clebsch.evaluation.metrics import present_names
 from clebsch.plotting import PALETTE, figure, legend, save_figure
 from clebsch.training import read_metrics
 
@@ -28,9 +29,9 @@ def main() -> None:
     for colour, (folder, label) in zip(PALETTE, NAMES.items(), strict=False):
         rows = read_metrics(arguments.runs / folder / "metrics.jsonl")
         minutes = [row["seconds"] / 60 for row in rows]
-        axes.plot(minutes, [row["valid_forces_rmse_meV_per_angstrom"] for row in rows], color=colour, label=label)
-    linear = json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text())
-    error = linear["errors"]["valid"]["force_rmse_meV_A"]
+        axes.plot(minutes, [row["valid_forces_rmse_meV_A"] for row in rows], color=colour, label=label)
+    linear = present_names(json.loads((arguments.runs / "acac_linear_ace" / "results.json").read_text()))
+    error = linear["errors"]["valid"]["forces_rmse_meV_A"]
     published = published_rmse("acac")["PACE"]["test_MD_300K"][1]
     axes.axhline(published, color="grey", linewidth=0.8, label="PACE, published, test")
     axes.axhline(error, color=PALETTE[2], linestyle="--", label=f"linear ACE, {linear['fit']['seconds']:.0f} s")

@@ -13,6 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from clebsch.evaluation.metrics import present_names
 from clebsch.files import write_json
 from clebsch.models.serialization import load_potential, save_potential
 from clebsch.pretrained import FOLDER
@@ -21,7 +22,7 @@ from clebsch.run import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 FREE = {"output"}
-KEPT = ("n", "energy_rmse_meV", "force_rmse_meV_A", "energy_mae_meV", "force_mae_meV_A")
+KEPT = ("n", "energy_rmse_meV", "forces_rmse_meV_A", "energy_mae_meV", "forces_mae_meV_A")
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     same = wanted.model_dump(exclude=FREE) == found.model_dump(exclude=FREE)
     if not (same and wanted.stands_for(potential.config.model)):
         parser.error(f"{recipe} is not the recipe of {arguments.run}")
-    results = json.loads((arguments.run / RESULTS_NAME).read_text())
+    results = present_names(json.loads((arguments.run / RESULTS_NAME).read_text()))
     errors = {name: {key: of_set[key] for key in KEPT} for name, of_set in results["errors"].items()}
     about = {
         "recipe": recipe.as_posix(),

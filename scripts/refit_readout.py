@@ -78,13 +78,12 @@ def moved(weight: nn.Parameter, index: int) -> Iterator[None]:
 
 def rows(comparison: Comparison, train: TrainConfig) -> np.ndarray:
     """Predictions, weighted as in the loss."""
-    return weighted(comparison, comparison.energy, comparison.forces, train)
+    return weighted(comparison, comparison.predictions["energy"], comparison.predictions["forces"], train)
 
 
 def misfit(comparison: Comparison, train: TrainConfig) -> np.ndarray:
     """Predictions less labels, weighted as in the loss."""
-    errors = comparison.energy - comparison.energy_label, comparison.forces - comparison.forces_label
-    return weighted(comparison, *errors, train)
+    return weighted(comparison, comparison.error("energy"), comparison.error("forces"), train)
 
 
 def weighted(comparison: Comparison, energy: np.ndarray, forces: np.ndarray, train: TrainConfig) -> np.ndarray:
@@ -110,7 +109,7 @@ def apply(weights: Sequence[nn.Parameter], step: np.ndarray) -> None:
 
 def report(name: str, comparison: Comparison) -> None:
     found = accuracy(comparison)
-    print(f"{name}: valid {found.energy_rmse_meV:.3f} meV, {found.force_rmse_meV_A:.3f} meV/Å")
+    print(f"{name}: valid {found['energy_rmse_meV']:.3f} meV, {found['forces_rmse_meV_A']:.3f} meV/Å")
 
 
 if __name__ == "__main__":

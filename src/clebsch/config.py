@@ -10,7 +10,15 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from clebsch.errors import ConfigError, did_you_mean
@@ -61,6 +69,12 @@ def forms(union: Any, key: str = "kind") -> dict[Any, Any]:
         tags = [note.tag for note in get_args(form) if isinstance(note, Tag)]
         found |= dict.fromkeys(tags or get_args(form.model_fields[key].annotation), form)
     return found
+
+
+def keys_of_table(fields: Mapping[str, tuple[Any, Any]]) -> Any:
+    """Return a base class for configs whose keys follow from a table: ``fields`` by key, each a type and a default."""
+    make: Any = create_model
+    return make("KeysOfTable", __base__=StrictConfig, **fields)
 
 
 class _Loader(yaml.SafeLoader):

@@ -117,7 +117,7 @@ def test_train_with_overrides_then_evaluate(capsys: pytest.CaptureFixture[str], 
 
     rows = json.loads(call(capsys, "evaluate", output / "potential.safetensors", alloy_file, "--json"))
     results = json.loads((output / "results.json").read_text())
-    for name in ("energy_mae_meV", "force_rmse_meV_A"):
+    for name in ("energy_mae_meV", "forces_rmse_meV_A"):
         assert rows[str(alloy_file)][name] == pytest.approx(results["errors"]["same"][name], rel=1e-4)
 
 
@@ -136,11 +136,11 @@ def test_evaluate_json_of_several_files(
     rows = json.loads(call(capsys, "evaluate", potential_file, energies, alloy_file, "--json"))
     assert list(rows) == [str(energies), str(alloy_file)]
     for row in rows.values():
-        assert {"n", "energy_mae_meV", "energy_rmse_meV", "energy_rmse_meV_per_atom"} <= set(row)
-    assert rows[str(energies)]["force_mae_meV_A"] is None
-    assert rows[str(energies)]["force_rmse_meV_A"] is None
+        assert {"n", "energy_mae_meV", "energy_rmse_meV", "energy_per_atom_rmse_meV"} <= set(row)
+    assert "forces_mae_meV_A" not in rows[str(energies)]
+    assert "forces_rmse_meV_A" not in rows[str(energies)]
     assert rows[str(energies)]["n"] == 1
-    assert rows[str(alloy_file)]["force_rmse_meV_A"] > 0
+    assert rows[str(alloy_file)]["forces_rmse_meV_A"] > 0
 
 
 def test_evaluate_with_other_keys(capsys: pytest.CaptureFixture[str], potential_file: Path, tmp_path: Path):
@@ -149,7 +149,7 @@ def test_evaluate_with_other_keys(capsys: pytest.CaptureFixture[str], potential_
     rows = json.loads(
         call(capsys, "evaluate", potential_file, path, "--energy-key", "E", "--forces-key", "f", "--json")
     )
-    assert rows[str(path)]["force_mae_meV_A"] > 0
+    assert rows[str(path)]["forces_mae_meV_A"] > 0
 
 
 def test_evaluate_stress(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):

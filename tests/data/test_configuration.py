@@ -22,24 +22,22 @@ VOIGT = [1.0, 2.0, 3.0, 0.4, 0.5, 0.6]
 
 def test_from_atoms_and_back():
     configuration = Configuration.from_atoms(water(config_type="gas"), REF, "here")
-    assert configuration.energy == -10.5
+    assert configuration.labels["energy"] == -10.5
     assert configuration.config_type == "gas"
     assert configuration.origin == "here"
     assert configuration.symbols == ("O", "H", "H")
     assert not configuration.pbc.any()
     assert not configuration.cell.any()
     again = Configuration.from_atoms(configuration.to_atoms(), LabelKeys())
-    assert again.energy == configuration.energy
-    np.testing.assert_array_equal(again.forces, configuration.forces)
+    assert again.labels["energy"] == configuration.labels["energy"]
+    np.testing.assert_array_equal(again.labels["forces"], configuration.labels["forces"])
     np.testing.assert_array_equal(again.positions, configuration.positions)
     assert again.config_type == "gas"
 
 
 def test_no_keys_no_labels():
     configuration = Configuration.from_atoms(water())
-    assert configuration.energy is None
-    assert configuration.forces is None
-    assert configuration.stress is None
+    assert configuration.labels == {}
     assert configuration.to_atoms().calc is None
 
 
@@ -50,8 +48,7 @@ def test_stress_of_every_shape(value: np.ndarray):
     atoms.pbc = True
     keys = LabelKeys(energy=None, forces=None, stress="REF_stress")
     configuration = Configuration.from_atoms(atoms, keys)
-    assert configuration.stress is not None
-    np.testing.assert_allclose(configuration.stress, STRESS)
+    np.testing.assert_allclose(configuration.labels["stress"], STRESS)
     np.testing.assert_allclose(configuration.to_atoms().get_stress(), VOIGT)
 
 
@@ -62,10 +59,9 @@ def test_stress_has_the_sign_of_ase():
     energy, stress = atoms.get_potential_energy(), atoms.get_stress()
     keys = LabelKeys(forces=None, stress="stress")
     configuration = Configuration.from_atoms(atoms, keys)
-    assert configuration.energy == energy
-    assert configuration.stress is not None
-    assert np.trace(configuration.stress) > 0.0
-    np.testing.assert_allclose(configuration.stress[0, 0], stress[0])
+    assert configuration.labels["energy"] == energy
+    assert np.trace(configuration.labels["stress"]) > 0.0
+    np.testing.assert_allclose(configuration.labels["stress"][0, 0], stress[0])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_missing_label_suggests_the_key():
 def test_two_places_that_differ():
     atoms = water("energy")
     atoms.calc = SinglePointCalculator(atoms, energy=-10.5)
-    assert Configuration.from_atoms(atoms, LabelKeys(forces=None)).energy == -10.5
+    assert Configuration.from_atoms(atoms, LabelKeys(forces=None)).labels["energy"] == -10.5
     atoms.calc = SinglePointCalculator(atoms, energy=-9.0)
     with pytest.raises(DataError, match=r"attached calculator and in Atoms.info .*difference 1.5"):
         Configuration.from_atoms(atoms, LabelKeys(forces=None))
@@ -135,7 +131,7 @@ def test_labels_of_other_positions():
 def test_a_single_atom_has_no_force():
     atoms = Atoms("Cu", cell=[2.5, 2.5, 2.5], pbc=True, info={"energy": -3.0})
     configuration = Configuration.from_atoms(atoms, LabelKeys())
-    np.testing.assert_array_equal(configuration.forces, np.zeros((1, 3)))
+    np.testing.assert_array_equal(configuration.labels["forces"], np.zeros((1, 3)))
     assert not configuration.is_isolated_atom
 
 
@@ -170,7 +166,9 @@ def test_atoms_too_close():
         ({"positions": WATER[:2]}, r"positions must have shape \(3, 3\), got \(2, 3\)"),
         ({"positions": np.where(WATER > 0.9, np.nan, WATER)}, "positions must be finite numbers"),
         ({"cell": np.full((3, 3), np.inf)}, "cell must be finite numbers.*row 0"),
-        ({"forces": np.zeros(3)}, "forces must have shape"),
+        ({"labels": {"forces": np.zeros(3)}}, "forces must have shape"),
+        ({"labels": {"force": np.zeros((3, 3))}}, r"'force' is no quantity. Did you mean 'forces'\?"),
+        ({"labels": {"energy": None}}, "energy must be a finite number, got nan"),
         ({"numbers": np.array([8, 1, 0])}, "atom 2 has atomic number 0"),
         ({"numbers": np.array([8, 1, 400])}, "atom 2 has atomic number 400"),
         ({"numbers": np.zeros(0, dtype=int), "positions": np.zeros((0, 3))}, "at least one atom"),
@@ -190,3 +188,13 @@ def test_elements_in_order_of_atomic_number():
     first = Configuration.from_atoms(water())
     second = dataclasses.replace(first, numbers=np.array([6, 1, 1]))
     assert find_elements([first, second]) == ("H", "C", "O")
+
+
+def test_a_dipole_is_a_label():
+    keys = LabelKeys.only(dipole="mu")
+    configuration = Configuration.from_atoms(water(mu=[0.1, 0.2, 0.3]), keys)
+    assert list(configuration.labels) == ["dipole"]
+    np.testing.assert_array_equal(configuration.to_atoms().get_dipole_moment(), [0.1, 0.2, 0.3])
+    with pytest.raises(DataError, match=r"the dipole label 'mu' must be shape \(3,\) \(e Å\), got shape \(2,\)"):
+        Configuration.from_atoms(water(mu=[0.1, 0.2]), keys)
+    assert not Configuration.from_atoms(Atoms("H"), keys).labels["dipole"].any(), "zero by symmetry"

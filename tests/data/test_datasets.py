@@ -171,7 +171,9 @@ def release(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("below", [False, True])
 def test_rmd17_release(release: Path, below: bool):
     dataset = load_dataset("rmd17/ethanol/2", release if below else release.parent)
-    assert [round(frame.energy / rmd17.KCAL_PER_MOL, 9) for frame in dataset.train if frame.energy] == [
+    assert [
+        round(frame.labels["energy"] / rmd17.KCAL_PER_MOL, 9) for frame in dataset.train if frame.labels["energy"]
+    ] == [
         -105,
         -100,
         -103,
@@ -180,8 +182,7 @@ def test_rmd17_release(release: Path, below: bool):
     assert dataset.isolated_atoms is None
     first = dataset.train[0]
     np.testing.assert_allclose(first.positions, WATER + 5.0)
-    assert first.forces is not None
-    np.testing.assert_allclose(first.forces, 0.0433641 * np.ones((3, 3)), rtol=1e-6)
+    np.testing.assert_allclose(first.labels["forces"], 0.0433641 * np.ones((3, 3)), rtol=1e-6)
     assert first.origin.endswith("rmd17_ethanol.npz, index 5")
     assert not first.pbc.any()
 
@@ -221,7 +222,7 @@ def test_rmd17_extended_xyz(tmp_path: Path):
         (folder / f"{stem}.xyz").write_text(xyz_frame(energy_key="Energy", extra=box))
     dataset = load_dataset("rmd17/uracil/3", tmp_path)
     assert dataset.keys.energy == "Energy"
-    assert dataset.train[0].energy == -10.5
+    assert dataset.train[0].labels["energy"] == -10.5
     assert not dataset.train[0].pbc.any(), "a molecule in a box without pbc is read as periodic by ASE"
     assert len(load_dataset("rmd17/uracil/3", tmp_path / "rmd17").tests["test_03"]) == 1
 
@@ -259,7 +260,7 @@ def test_published(name: str, train: int, tests: dict[str, int], elements: str |
     assert {key: len(value) for key, value in dataset.tests.items()} == tests
     assert (dataset.isolated_atoms is None) == (elements is None)
     assert elements is None or set(dataset.isolated_atoms or {}) == set(elements)
-    assert all(frame.forces is not None for frame in dataset.train)
+    assert all("forces" in frame.labels for frame in dataset.train)
     for scan in ("test_H_transfer", "test_dihedral", "test_dimers"):
-        assert all(frame.forces is None and frame.energy is not None for frame in dataset.tests.get(scan, []))
+        assert all(list(frame.labels) == ["energy"] for frame in dataset.tests.get(scan, []))
     assert dataset.train[0].pbc.all() == (name == "lips")

@@ -28,13 +28,13 @@ def test_graph_of_a_molecule():
     assert graph.species.tolist() == [1, 0, 0]
     assert list(zip(graph.centers.tolist(), graph.neighbors.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0), (2, 0)]
     assert (graph.num_atoms, graph.num_edges) == (3, 4)
-    assert graph.energy is not None
-    assert graph.energy.item() == -10.5
-    assert graph.energy.shape == ()
+    assert graph.labels["energy"].item() == -10.5
+    assert graph.labels["energy"].shape == ()
     assert (graph.origin, graph.config_type) == ("a.xyz, frame 3", "gas")
-    assert graph.stress is None
-    for name in ("positions", "cell", "shifts", "energy", "forces"):
+    assert "stress" not in graph.labels
+    for name in ("positions", "cell", "shifts"):
         assert getattr(graph, name).dtype == torch.float64, name
+    assert all(value.dtype == torch.float64 for value in graph.labels.values())
     for name in ("species", "centers", "neighbors"):
         assert getattr(graph, name).dtype == torch.int64, name
 
@@ -72,16 +72,16 @@ def test_elements_must_be_known():
 
 def test_batch_is_its_graphs_one_after_another():
     atoms = bulk("Cu", cubic=True)
-    other = Configuration(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc, 1.0, np.zeros((4, 3)))
+    other = Configuration(
+        atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc, {"energy": 1.0, "forces": np.zeros((4, 3))}
+    )
     graphs = build_graphs([configuration(), other, configuration()], ("H", "O", "Cu"), 3.0)
     batch = collate(graphs)
     assert batch.num_graphs == 3
     assert batch.num_atoms.tolist() == [3, 4, 3]
     assert batch.graph_index.tolist() == [0] * 3 + [1] * 4 + [2] * 3
-    assert batch.energy is not None
-    assert batch.energy.tolist() == [-10.5, 1.0, -10.5]
-    assert batch.forces is not None
-    assert batch.forces.shape == (10, 3)
+    assert batch.labels["energy"].tolist() == [-10.5, 1.0, -10.5]
+    assert batch.labels["forces"].shape == (10, 3)
     assert batch.cell.shape == (3, 3, 3)
     assert (batch.centers.diff() >= 0).all()
     edge_graph = batch.graph_index[batch.centers]
@@ -94,23 +94,24 @@ def test_batch_is_its_graphs_one_after_another():
 
 
 def test_stress_is_stacked():
-    source = Configuration(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3, np.ones(3, bool), stress=np.eye(3))
+    source = Configuration(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3, np.ones(3, bool), {"stress": np.eye(3)})
     batch = collate(build_graphs([source, source], ("Cu",), 3.5))
-    assert batch.stress is not None
-    assert batch.stress.shape == (2, 3, 3)
-    assert batch.energy is None
-    assert batch.forces is None
+    assert batch.labels["stress"].shape == (2, 3, 3)
+    assert "energy" not in batch.labels
+    assert "forces" not in batch.labels
 
 
 def tensors_of(part: Any, prefix: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a batch, also those of its edges and of their element groups, by name."""
+    """All tensors of a batch, also its labels and those of its edges and of their element groups, by name."""
     found: dict[str, torch.Tensor] = {}
-    for item in dataclasses.fields(part):
-        value = getattr(part, item.name)
+    items = (
+        part if isinstance(part, dict) else {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
+    )
+    for name, value in items.items():
         if isinstance(value, torch.Tensor):
-            found[prefix + item.name] = value
-        elif dataclasses.is_dataclass(value):
-            found |= tensors_of(value, f"{prefix}{item.name}.")
+            found[prefix + name] = value
+        elif isinstance(value, dict) or dataclasses.is_dataclass(value):
+            found |= tensors_of(value, f"{prefix}{name}.")
     return found
 
 
@@ -118,7 +119,7 @@ def test_to_device_keeps_everything():
     batch = collate(build_graphs([configuration()], ELEMENTS, 3.0))
     moved = batch.to("meta")
     found, others = tensors_of(batch), tensors_of(moved)
-    assert found.keys() == others.keys() and "edges.elements.order" in found and "energy" in found
+    assert found.keys() == others.keys() and {"edges.elements.order", "labels.energy"} <= found.keys()
     for name, value in found.items():
         assert others[name].device.type == "meta" and others[name].shape == value.shape, name
 
@@ -126,6 +127,8 @@ def test_to_device_keeps_everything():
 def test_what_cannot_be_a_batch():
     with pytest.raises(DataError, match="at least one graph"):
         collate([])
-    graphs = build_graphs([configuration(), dataclasses.replace(configuration(), forces=None)], ELEMENTS, 3.0)
+    graphs = build_graphs(
+        [configuration(), dataclasses.replace(configuration(), labels={"energy": 1.0})], ELEMENTS, 3.0
+    )
     with pytest.raises(DataError, match=r"1 of 2 graphs of a batch have no forces, the first is a.xyz, frame 3"):
         collate(graphs)

@@ -28,23 +28,23 @@ def test_extended_xyz(tmp_path: Path, suffix: str):
     with opener(path, "wt") as file:
         file.write(xyz_frame(energy=-1.25) + xyz_frame(energy=-2.5, extra="config_type=hot"))
     first, second = read_configurations(path)
-    assert (first.energy, second.energy) == (-1.25, -2.5)
+    assert (first.labels["energy"], second.labels["energy"]) == (-1.25, -2.5)
     assert second.origin == f"{path}, frame 1"
     assert second.config_type == "hot"
-    np.testing.assert_array_equal(second.forces, np.arange(1.0, 10.0).reshape(3, 3))
+    np.testing.assert_array_equal(second.labels["forces"], np.arange(1.0, 10.0).reshape(3, 3))
     np.testing.assert_array_equal(second.positions, WATER)
 
 
 @pytest.mark.parametrize("key", ["energy", "Energy", "REF_energy", "free_energy"])
 def test_wherever_ase_puts_the_energy(write: Write, key: str):
     (configuration,) = read_configurations(write(xyz_frame(energy_key=key)), LabelKeys(energy=key))
-    assert configuration.energy == -10.5
+    assert configuration.labels["energy"] == -10.5
 
 
 def test_files_that_ase_writes(tmp_path: Path):
     path = tmp_path / "ase.xyz"
     ase.io.write(path, [water(), water()])
-    assert [frame.energy for frame in read_configurations(path, REF)] == [-10.5, -10.5]
+    assert [frame.labels["energy"] for frame in read_configurations(path, REF)] == [-10.5, -10.5]
 
 
 def test_ase_database(tmp_path: Path):
@@ -55,10 +55,10 @@ def test_ase_database(tmp_path: Path):
     database.write(labelled)
     database.write(water(), REF_energy=-3.0, data={"REF_forces": np.ones((3, 3))})
     first, second = read_configurations(path, index=":2")
-    assert (first.energy, second.origin) == (-10.5, f"{path}, frame 1")
+    assert (first.labels["energy"], second.origin) == (-10.5, f"{path}, frame 1")
     (third,) = read_configurations(path, REF, index=-1)
-    assert third.energy == -3.0
-    np.testing.assert_array_equal(third.forces, np.ones((3, 3)))
+    assert third.labels["energy"] == -3.0
+    np.testing.assert_array_equal(third.labels["forces"], np.ones((3, 3)))
 
 
 def read_labelled(folder: Path) -> ase.Atoms:
@@ -70,7 +70,7 @@ def read_labelled(folder: Path) -> ase.Atoms:
 def test_other_formats_of_ase(tmp_path: Path):
     path = tmp_path / "frames.traj"
     ase.io.write(path, [read_labelled(tmp_path)] * 2)
-    assert [frame.energy for frame in read_configurations(path)] == [-10.5, -10.5]
+    assert [frame.labels["energy"] for frame in read_configurations(path)] == [-10.5, -10.5]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_other_formats_of_ase(tmp_path: Path):
 def test_index_counts_from_zero(write: Write, index: str | int, frames: list[int]):
     path = write(*(xyz_frame(energy=float(-number)) for number in range(4)))
     configurations = read_configurations(path, index=index)
-    assert [-int(frame.energy or 0.0) for frame in configurations] == frames
+    assert [-int(frame.labels["energy"]) for frame in configurations] == frames
     assert [frame.origin for frame in configurations] == [f"{path}, frame {number}" for number in frames]
 
 
@@ -102,9 +102,9 @@ def test_index_that_picks_nothing(write: Write, index: str | int):
 def test_stress_in_the_calculator(write: Write):
     extra = 'Lattice="9 0 0 0 9 0 0 0 9" stress="1 6 5 6 2 4 5 4 3" pbc="T T T"'
     (configuration,) = read_configurations(write(xyz_frame(extra=extra)), LabelKeys(stress="stress"))
-    np.testing.assert_array_equal(configuration.stress, [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
+    np.testing.assert_array_equal(configuration.labels["stress"], [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
     (configuration,) = read_configurations(write(xyz_frame(extra=extra)))
-    assert configuration.stress is None
+    assert "stress" not in configuration.labels
 
 
 def test_missing_file_suggests_a_neighbour(write: Write):
@@ -164,7 +164,7 @@ def test_label_in_no_frame(write: Write):
         read_configurations(path, LabelKeys(energy="Energy", forces="REF_forces"))
     with pytest.raises(DataError, match=r"stress label 'stress'. Keys that could hold stress: none\. Set"):
         read_configurations(path, LabelKeys(energy="Energy", stress="stress"))
-    assert read_configurations(path, LabelKeys(energy=None))[0].energy is None
+    assert "energy" not in read_configurations(path, LabelKeys(energy=None))[0].labels
 
 
 def test_label_in_some_frames(write: Write):
@@ -215,7 +215,7 @@ def test_isolated_atoms_among_the_frames(write: Write):
     assert read_isolated_atoms(path) == {"H": -13.6, "O": -2041.5}
     configurations = read_configurations(path)
     assert [configuration.is_isolated_atom for configuration in configurations] == [False, True, True]
-    np.testing.assert_array_equal(configurations[1].forces, np.zeros((1, 3)))
+    np.testing.assert_array_equal(configurations[1].labels["forces"], np.zeros((1, 3)))
     with pytest.raises(DataError, match=r"energy label 'REF_energy'.*Did you mean 'energy'"):
         read_isolated_atoms(path, "REF_energy")
     with pytest.raises(DataError, match=r"frame 1: the isolated atom H has energy -13.5 eV here and -13.6 eV"):
@@ -238,7 +238,7 @@ def test_molecules_in_a_box_are_not_periodic(data_root: Path):
 def test_published_files(data_root: Path):
     configurations = read_configurations(data_root / "dataset_acac" / "train_300K.xyz")
     assert len(configurations) == 500
-    assert configurations[0].energy == pytest.approx(-9391.45554428476, abs=1e-9)
+    assert configurations[0].labels["energy"] == pytest.approx(-9391.45554428476, abs=1e-9)
     assert len(read_configurations(data_root / "dataset_LiPS" / "test.xyz.xz", index=":10")) == 10
     with pytest.raises(DataError, match="Did you mean 'Energy'"):
         read_configurations(data_root / "rmd17" / "benzene" / "train_01.xyz.xz")

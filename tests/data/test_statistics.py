@@ -25,7 +25,8 @@ E0 = {"H": -13.5, "O": -2041.0}
 def molecule(formula: str, energy: float | None, force: float = 0.0) -> Configuration:
     numbers = Atoms(formula).numbers
     positions = np.arange(len(numbers))[:, None] * [1.0, 0.0, 0.0]
-    return Configuration(numbers, positions, energy=energy, forces=np.full((len(numbers), 3), force), origin=formula)
+    labels = {"forces": np.full((len(numbers), 3), force), **({} if energy is None else {"energy": energy})}
+    return Configuration(numbers, positions, labels=labels, origin=formula)
 
 
 def reference(formula: str) -> float:
@@ -46,7 +47,7 @@ def test_statistics_by_hand():
 
 
 def test_statistics_without_labels_or_edges():
-    lonely = dataclasses.replace(molecule("H", None), forces=None)
+    lonely = dataclasses.replace(molecule("H", None), labels={})
     found = compute_statistics(build_graphs([lonely], ("H",), 5.0), ("H",), {"H": 0.0})
     assert (found.force_rms, found.energy_mean_per_atom, found.energy_std_per_atom) == (None, None, None)
     assert found.average_num_neighbors == 0.0

@@ -70,9 +70,9 @@ def test_the_whole_demo(tmp_path: Path):
         assert {part: error["n"] for part, error in errors.items()} == {
             "train": 12, "valid": 4, "test 300 K": 4, "test 600 K": 4,
         }  # fmt: skip
-        assert all(math.isfinite(error["force_rmse_meV_A"]) for error in errors.values())
+        assert all(math.isfinite(error["forces_rmse_meV_A"]) for error in errors.values())
     # Twelve configurations hold fewer labels than linear ACE has coefficients: it reproduces them.
-    assert found["errors"]["linear ACE"]["train"]["force_rmse_meV_A"] < 20
+    assert found["errors"]["linear ACE"]["train"]["forces_rmse_meV_A"] < 20
     assert abs(found["drift_meV_per_atom_per_ps"]) < 10
     assert set(found["seconds"]) == {"sampling", "linear ACE", "PACE", "dynamics", "results"}
 

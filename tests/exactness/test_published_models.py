@@ -29,9 +29,9 @@ def test_fixtures_cover_molecules_a_triclinic_crystal_and_an_isolated_atom(name,
     assert [frame.num_atoms for frame in frames] == [15, 15, 7, 1]
     assert [bool(frame.pbc.all()) for frame in frames] == [False, False, True, False]
     assert np.count_nonzero(frames[2].cell - np.diag(np.diag(frames[2].cell))) == 3
-    assert frames[2].stress is not None and np.abs(frames[2].stress).max() > 1e-3
-    assert all(np.abs(frame.forces).max() > 0.1 for frame in frames[:3])
-    assert not frames[3].forces.any()
+    assert np.abs(frames[2].labels["stress"]).max() > 1e-3
+    assert all(np.abs(frame.labels["forces"]).max() > 0.1 for frame in frames[:3])
+    assert not frames[3].labels["forces"].any()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -66,9 +66,10 @@ def test_pace_follows_the_version_of_e3nn_that_its_weights_are_run_with(publishe
         others = [
             replace(
                 frame.configuration,
-                energy=float(file.get_tensor(f"frames/{index}/energy_e3nn05")),
-                forces=file.get_tensor(f"frames/{index}/forces_e3nn05"),
-                stress=None,
+                labels={
+                    "energy": float(file.get_tensor(f"frames/{index}/energy_e3nn05")),
+                    "forces": file.get_tensor(f"frames/{index}/forces_e3nn05"),
+                },
             )
             for index, frame in enumerate(model.frames)
         ]

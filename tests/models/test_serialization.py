@@ -82,7 +82,7 @@ def test_header_tells_all_without_the_weights(tmp_path):
 
 def test_given_frames_are_stored_with_float64_values_of_the_reference(tmp_path):
     potential = make_potential(dtype=torch.float64, backend="reference")
-    wrong_labels = methane(energy=1.0, forces=np.ones((5, 3)))
+    wrong_labels = methane(labels={"energy": 1.0, "forces": np.ones((5, 3))})
     box = methane(cell=3.2 * np.eye(3), pbc=np.array([True, True, False]))
     save_potential(potential, tmp_path / "p.safetensors", frames=[wrong_labels, box])
     tensors, _ = read_tensor_file(tmp_path / "p.safetensors", POTENTIAL)

@@ -42,8 +42,8 @@ def test_errors_of_the_index(name: str):
     recipe = load_recipe(ROOT / entry["recipe"])
     found = evaluate(load(name), read_sets(recipe.data, recipe.seed).valid)
     assert found.n == entry["errors"]["valid"]["n"] == 50
-    assert found.energy_rmse_meV == pytest.approx(entry["errors"]["valid"]["energy_rmse_meV"], rel=1e-2)
-    assert found.force_rmse_meV_A == pytest.approx(entry["errors"]["valid"]["force_rmse_meV_A"], rel=1e-3)
+    assert found["energy_rmse_meV"] == pytest.approx(entry["errors"]["valid"]["energy_rmse_meV"], rel=1e-2)
+    assert found["forces_rmse_meV_A"] == pytest.approx(entry["errors"]["valid"]["forces_rmse_meV_A"], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -72,7 +72,7 @@ def test_a_run(run_folder: Path, capsys: pytest.CaptureFixture[str]):
     assert curves["data"][1]["x"] == [1, 2]
     assert [trace["name"] for trace in parity["data"]] == [trace["name"] for trace in residuals["data"]] == ["Ar", "Kr"]
     errors = json.loads((run_folder / "results.json").read_text())["errors"]
-    assert f"<td>{errors['test']['energy_rmse_meV']:.2f} / {errors['test']['force_rmse_meV_A']:.2f}</td>" in text
+    assert f"<td>{errors['test']['energy_rmse_meV']:.2f} / {errors['test']['forces_rmse_meV_A']:.2f}</td>" in text
     assert [len(trace["x"]) for trace in energies["data"]] == [3, 3]
     viewer = text[text.index("srcdoc=") :]
     assert "Chemiscope.StructureVisualizer.load" in viewer and "force error RMS" in viewer
@@ -91,7 +91,7 @@ def test_a_study(recipe: dict[str, Any], tmp_path: Path):
 def test_a_benchmark(tmp_path: Path):
     scan = {"coordinate": "angle (°)", "values": [0.0, 1.0, 2.0], "label_eV": [-1.0, -0.9, -1.0]}
     numbers = {
-        "accuracy": {"test_MD_300K": {"energy_rmse_meV": 1.0, "force_rmse_meV_A": 5.0}},
+        "accuracy": {"test_MD_300K": {"energy_rmse_meV": 1.0, "forces_rmse_meV_A": 5.0}},
         "scans": {},
         "dimers": {},
         "left_out": ["test_dihedral"],
@@ -110,16 +110,14 @@ def test_charts_of_sets_without_forces():
     def comparison(symbols: str, forces: float) -> Comparison:
         count = len(symbols)
         label, found = np.full((count, 3), forces), np.zeros((count, 3))
-        energy, stress = np.zeros(1), np.full((1, 3, 3), np.nan)
-        return Comparison(np.array([count]), np.array(list(symbols)), energy, energy, label, found, stress, stress)
+        return Comparison(np.array([count]), np.array(list(symbols)), {"forces": label}, {"forces": found})
 
     with_forces, without = comparison("HO", 1.0), comparison("HCO", np.nan)
-    traces, layout = charts.force_parity({"valid": with_forces, "scan": without})
+    (traces, layout), (residuals, _) = charts.prediction_charts({"valid": with_forces, "scan": without})
     assert [(trace["name"], len(trace["x"])) for trace in traces] == [("H", 3), ("O", 3)]
     assert "valid" in layout["title"]["text"]
-    residuals, _ = charts.force_residuals({"valid": with_forces, "scan": without})
     assert [trace["name"] for trace in residuals] == ["H", "O"]
-    assert charts.force_parity({"scan": without})[0] == charts.force_residuals({"scan": without})[0] == []
+    assert list(charts.prediction_charts({"scan": without})) == []
 
 
 def test_text_is_escaped(tmp_path: Path):

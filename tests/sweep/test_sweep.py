@@ -67,11 +67,11 @@ def test_a_study_from_the_command_line(folder: Path, capsys: pytest.CaptureFixtu
         rows = list(csv.DictReader(file))
     assert [(row["model.l_max"], row["seed"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
     results = json.loads((folder / "out" / "cells" / rows[0]["digest"] / "results.json").read_text())
-    assert float(rows[0]["inside/force_rmse_meV_A"]) == results["errors"]["inside"]["force_rmse_meV_A"]
+    assert float(rows[0]["inside/forces_rmse_meV_A"]) == results["errors"]["inside"]["forces_rmse_meV_A"]
     groups = json.loads((folder / "out" / "study.json").read_text())["groups"]
-    values = [float(row["outside/force_rmse_meV_A"]) for row in rows[:2]]
-    assert groups[0]["mean"]["outside/force_rmse_meV_A"] == pytest.approx(np.mean(values))
-    assert groups[0]["spread"]["outside/force_rmse_meV_A"] == pytest.approx(np.std(values, ddof=1))
+    values = [float(row["outside/forces_rmse_meV_A"]) for row in rows[:2]]
+    assert groups[0]["mean"]["outside/forces_rmse_meV_A"] == pytest.approx(np.mean(values))
+    assert groups[0]["spread"]["outside/forces_rmse_meV_A"] == pytest.approx(np.std(values, ddof=1))
     for name in ("cost.png", "domains.png", "effects.png"):
         assert (folder / "out" / name).stat().st_size > 5000
 
@@ -86,9 +86,9 @@ def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     assert (cell / "results.json").stat().st_mtime_ns == written
     (row,) = found.rows
     errors = json.loads((cell / "results.json").read_text())["errors"]["outside"]
-    assert row.numbers["outside/force_mae_meV_A"] == errors["force_mae_meV_A"] != errors["force_rmse_meV_A"]
-    assert "outside/force_rmse_meV_A" in squared.numbers and "outside/force_rmse_meV_A" not in row.numbers
-    shown = f"{errors['energy_mae_meV']:.2f} / {errors['force_mae_meV_A']:.2f}"
+    assert row.numbers["outside/forces_mae_meV_A"] == errors["forces_mae_meV_A"] != errors["forces_rmse_meV_A"]
+    assert "outside/forces_rmse_meV_A" in squared.numbers and "outside/forces_rmse_meV_A" not in row.numbers
+    shown = f"{errors['energy_mae_meV']:.2f} / {errors['forces_mae_meV_A']:.2f}"
     table = (folder / "out" / "study.md").read_text()
     assert table.startswith("MAE, energy (meV per configuration) / force (meV/Å):\n\n| ") and shown in table
     assert (folder / "out" / "domains.png").stat().st_size > 5000
@@ -173,11 +173,11 @@ def test_a_ray_cluster_of_two_nodes(folder: Path):
     finally:
         ray.shutdown()
         cluster.shutdown()
-    remote = {row.digest: row.numbers["inside/force_rmse_meV_A"] for row in found.rows}
+    remote = {row.digest: row.numbers["inside/forces_rmse_meV_A"] for row in found.rows}
     local = folder / "local"
     study = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**study, "output": str(local)}))
-    again = {row.digest: row.numbers["inside/force_rmse_meV_A"] for row in run_sweep(path).rows}
+    again = {row.digest: row.numbers["inside/forces_rmse_meV_A"] for row in run_sweep(path).rows}
     assert remote == again
 
 
@@ -199,18 +199,18 @@ def test_effects_are_compared_with_the_base_alone():
 def test_spread_over_seeds():
     costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/energy_rmse_meV": 1.0}
     rows = [
-        Row({"a": "1"}, seed, str(seed), {**costs, "valid/force_rmse_meV_A": value})
+        Row({"a": "1"}, seed, str(seed), {**costs, "valid/forces_rmse_meV_A": value})
         for seed, value in enumerate([10.0, 14.0])
     ]
     (group,) = group_rows(rows)
-    assert group.seeds == (0, 1) and group.spread["valid/force_rmse_meV_A"] == pytest.approx(8**0.5)
+    assert group.seeds == (0, 1) and group.spread["valid/forces_rmse_meV_A"] == pytest.approx(8**0.5)
     assert "| 1 | 2 | 8 | 1.00 | 2 | 1.00 ± 0.00 / 12.00 ± 2.83 |" in as_markdown([group])
     (single,) = group_rows(rows[:1])
     assert single.spread["seconds"] is None and "1.00 / 10.00 |" in as_markdown([single])
 
 
 def test_a_study_of_single_changes_names_the_change():
-    costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/force_rmse_meV_A": 1.0}
+    costs = {"parameters": 8.0, "flop_per_atom": 1e6, "seconds": 2.0, "valid/forces_rmse_meV_A": 1.0}
     labels = [{"A": "base", "B": "base"}, {"A": "none", "B": "base"}, {"A": "base", "B": "none"}]
     rows = [Row(of_cell, 0, str(index), costs) for index, of_cell in enumerate(labels)]
     kind, _, _, _, *lines = as_markdown(group_rows(rows)).splitlines()

@@ -40,8 +40,8 @@ def make_configurations(count: int, seed: int, *, periodic: bool = False) -> lis
         cell = 4.5 * np.eye(3) if periodic else np.zeros((3, 3))
         bare = Configuration(numbers, positions, cell, np.full(3, periodic), origin=f"train.xyz, frame {index}")
         energy, forces = morse(bare)
-        stress = 0.01 * np.eye(3) if periodic else None
-        frames.append(Configuration(numbers, positions, cell, bare.pbc, energy, forces, stress, origin=bare.origin))
+        labels = {"energy": energy, "forces": forces, **({"stress": 0.01 * np.eye(3)} if periodic else {})}
+        frames.append(Configuration(numbers, positions, cell, bare.pbc, labels, origin=bare.origin))
     return frames
 
 

@@ -15,7 +15,7 @@ from clebsch.data import Configuration, build_graph, shortest_distances
 from clebsch.errors import ConfigError
 from clebsch.models import Potential, PotentialConfig
 from clebsch.models.presets import linear_ace
-from clebsch.training import TrainConfig, dimers, fit
+from clebsch.training import TrainConfig, dimers, fit, trainer
 from clebsch.training.dimers import DimerPrior, list_demands, radial_forces, shortfall
 from clebsch.training.trainer import NonFiniteLossError
 
@@ -126,7 +126,7 @@ def test_trained_to_it_a_potential_has_no_well_but_the_bond(walled, train_graphs
     optimizer = torch.optim.Adam(walled.parameters(), lr=0.02)
     for step in range(150):
         optimizer.zero_grad()
-        prior.penalty(walled, step).backward()
+        prior.value(walled, step).backward()
         optimizer.step()
     after = wells(walled)
     bonded = {"".join(demand.pair) for demand in prior.demands if min(demand.coefficients) < 0}
@@ -160,7 +160,7 @@ def test_every_fifth_step_counts_it(walled, train_graphs, valid_graphs, make_con
         steps.append(step)
         return sum(parameter.sum() for parameter in potential.parameters()) * 0 + 2.0
 
-    monkeypatch.setattr(DimerPrior, "penalty", penalty)
+    monkeypatch.setattr(DimerPrior, "value", penalty)
     config = make_config(max_epochs=4, dimer_weight=30.0)  # of three steps each
     records = fit(walled, train_graphs, valid_graphs, config, tmp_path).history
     assert steps == [0, 5, 10]
@@ -173,9 +173,35 @@ def test_every_fifth_step_counts_it(walled, train_graphs, valid_graphs, make_con
 def test_a_penalty_that_is_not_finite_is_not_blamed_on_the_data(
     walled, train_graphs, valid_graphs, make_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(DimerPrior, "penalty", lambda *_: torch.tensor(float("nan"), dtype=torch.float64))
+    monkeypatch.setattr(DimerPrior, "value", lambda *_: torch.tensor(float("nan"), dtype=torch.float64))
     with pytest.raises(NonFiniteLossError, match="two atoms alone has diverged; no step was taken"):
         fit(walled, train_graphs, valid_graphs, make_config(dimer_weight=1.0), tmp_path)
+
+
+class Constant:
+    """A term that adds its value in some steps."""
+
+    def __init__(self, name, value, every):
+        self.name, self.weight, self.number, self.every = name, 2.0, value, every
+        self.diagnosis = f"The part {name} is to blame."
+
+    def acts(self, step):
+        return step % self.every == 0
+
+    def value(self, potential, step):
+        return 0 * sum(parameter.sum() for parameter in potential.parameters()) + self.number
+
+
+def test_the_loop_takes_any_terms(walled, train_graphs, valid_graphs, make_config, tmp_path, monkeypatch):
+    terms = (Constant("one", 3.0, 1), Constant("two", 5.0, 2))
+    monkeypatch.setattr(trainer, "loss_terms", lambda *_: terms)
+    config = make_config(max_epochs=2)  # of three steps each
+    for record in fit(walled, train_graphs, valid_graphs, config, tmp_path / "a").history:
+        steps = {1: 2, 2: 1}[record["epoch"]]
+        assert record["train_loss_one"] == 6.0 and record["train_loss_two"] == pytest.approx(10.0 * steps / 3)
+    terms[1].number = float("inf")
+    with pytest.raises(NonFiniteLossError, match=r"two inf\. The part two is to blame\.$"):
+        fit(walled, train_graphs, valid_graphs, config, tmp_path / "b")
 
 
 def test_checkpoints_without_it_do_not_know_it():
@@ -185,7 +211,7 @@ def test_checkpoints_without_it_do_not_know_it():
 
 def test_draws_follow_from_seed_and_step(train_graphs, make_potential):
     potential = make_potential()
-    penalty = DimerPrior(potential, train_graphs, seed=1).penalty(potential, 5)
-    assert DimerPrior(potential, train_graphs, seed=1).penalty(potential, 5) == penalty
-    assert DimerPrior(potential, train_graphs, seed=1).penalty(potential, 10) != penalty
-    assert DimerPrior(potential, train_graphs, seed=2).penalty(potential, 5) != penalty
+    penalty = DimerPrior(potential, train_graphs, seed=1).value(potential, 5)
+    assert DimerPrior(potential, train_graphs, seed=1).value(potential, 5) == penalty
+    assert DimerPrior(potential, train_graphs, seed=1).value(potential, 10) != penalty
+    assert DimerPrior(potential, train_graphs, seed=2).value(potential, 5) != penalty

@@ -42,7 +42,7 @@ def with_random_coefficients(potential: Potential) -> tuple[Potential, torch.Ten
 def relabelled(graphs: list[Graph], potential: Potential) -> list[Graph]:
     """The graphs with energies and forces of ``potential``."""
     found = [potential(collate([graph])) for graph in graphs]
-    return [replace(g, energy=p.energy[0], forces=p.forces) for g, p in zip(graphs, found, strict=True)]
+    return [replace(g, labels={"energy": p.energy[0], "forces": p.forces}) for g, p in zip(graphs, found, strict=True)]
 
 
 @pytest.fixture(params=["molecules", "crystals"])
@@ -79,11 +79,13 @@ def test_solution_is_that_of_numpy(train_graphs: list[Graph], valid_graphs: list
     energy_factor = np.sqrt(3.0 / len(train_graphs)) / count
     force_factor = np.sqrt(0.5 / force_rows.shape[0])
     rows = np.concatenate([energy_rows * energy_factor[:, None], force_rows * force_factor])
-    assert batch.energy is not None and batch.forces is not None
     reference = (potential.e0 + potential.shift)[batch.species].numpy()
     constant = np.bincount(batch.graph_index.numpy(), weights=reference)
     target = np.concatenate(
-        [(batch.energy.numpy() - constant) * energy_factor, batch.forces.numpy().ravel() * force_factor]
+        [
+            (batch.labels["energy"].numpy() - constant) * energy_factor,
+            batch.labels["forces"].numpy().ravel() * force_factor,
+        ]
     )
     norms = np.linalg.norm(rows, axis=0)
     augmented = np.concatenate([rows, np.diag(np.sqrt(1e-4) * norms)])
@@ -100,9 +102,8 @@ def test_linear_potential_is_recovered(train_graphs: list[Graph]):
     result = fit_least_squares(potential, train, train, LeastSquaresConfig(ridges=(1e-2, 1e-13)))
     assert result.ridge == 1e-13 and result.history[0]["valid_loss"] > result.history[1]["valid_loss"]
     batch = collate(train)
-    assert batch.energy is not None
-    assert (before - batch.energy).abs().max() > 0.1
-    torch.testing.assert_close(potential(batch, forces=False).energy, batch.energy, rtol=0, atol=1e-4)
+    assert (before - batch.labels["energy"]).abs().max() > 0.1
+    torch.testing.assert_close(potential(batch, forces=False).energy, batch.labels["energy"], rtol=0, atol=1e-4)
 
 
 def test_the_ridge_is_chosen_by_validation(train_graphs: list[Graph], valid_graphs: list[Graph]):
@@ -121,6 +122,6 @@ def test_a_nonlinear_model_is_refused(train_graphs: list[Graph]):
 
 
 def test_missing_forces_are_named(train_graphs: list[Graph]):
-    bare = [replace(graph, forces=None) for graph in train_graphs]
+    bare = [replace(graph, labels={"energy": graph.labels["energy"]}) for graph in train_graphs]
     with pytest.raises(DataError, match="frame 0: the linear fit needs energies and forces"):
         fit_least_squares(linear_potential(), bare, train_graphs, LeastSquaresConfig())

@@ -11,6 +11,7 @@ from clebsch.data import Batch, collate
 from clebsch.errors import ConfigError, DataError
 from clebsch.models import Prediction
 from clebsch.ops import Edges
+from clebsch.training import TrainConfig
 from clebsch.training.loss import LossConfig, loss, penalty, require_labels
 
 
@@ -24,10 +25,18 @@ def make_batch() -> Batch:
         shifts=torch.zeros(0, 3, dtype=torch.float64),
         graph_index=torch.tensor([0, 1, 1]),
         num_atoms=torch.tensor([1, 2]),
-        energy=torch.tensor([-1.0, -2.0], dtype=torch.float64),
-        forces=torch.zeros(3, 3, dtype=torch.float64),
-        stress=torch.zeros(2, 3, 3, dtype=torch.float64),
+        labels={
+            "energy": torch.tensor([-1.0, -2.0], dtype=torch.float64),
+            "forces": torch.zeros(3, 3, dtype=torch.float64),
+            "stress": torch.zeros(2, 3, 3, dtype=torch.float64),
+        },
     )
+
+
+def relabelled(item, **labels):
+    """A graph or batch with other labels, None for one taken away."""
+    changed = {**item.labels, **labels}
+    return dataclasses.replace(item, labels={name: value for name, value in changed.items() if value is not None})
 
 
 def make_prediction(**changes: Any) -> Prediction:
@@ -42,6 +51,13 @@ def make_prediction(**changes: Any) -> Prediction:
         "interaction_energy": torch.zeros(2, dtype=torch.float64),
     }
     return Prediction(**unused, **{**values, **changes})
+
+
+class WithDipole(Prediction):
+    """A prediction of no dipole moment."""
+
+    def get(self, quantity: str) -> torch.Tensor | None:
+        return torch.zeros(2, 3, dtype=torch.float64) if quantity == "dipole" else super().get(quantity)
 
 
 def test_mean_squares_by_hand():
@@ -60,7 +76,7 @@ def test_mean_squares_by_hand():
 
 def test_energies_are_subtracted_in_float64():
     """A difference of 1e-4 eV of energies near -1e6 eV, where float32 resolves 0.06 eV."""
-    batch = dataclasses.replace(make_batch(), energy=torch.tensor([-1e6, -1e6], dtype=torch.float64))
+    batch = relabelled(make_batch(), energy=torch.tensor([-1e6, -1e6], dtype=torch.float64))
     prediction = make_prediction(energy=torch.tensor([-1e6 + 1e-4, -1e6], dtype=torch.float64))
     total, _ = loss(prediction, batch, LossConfig(energy_weight=1.0, forces_weight=0.0))
     assert total.item() == pytest.approx(1e-8 / 2, rel=1e-5)
@@ -74,27 +90,50 @@ def test_huber_is_square_near_zero_and_linear_far_out():
 
 
 def test_zero_weight_leaves_a_quantity_out():
-    batch = dataclasses.replace(make_batch(), energy=None)
+    batch = relabelled(make_batch(), energy=None)
     total, parts = loss(make_prediction(), batch, LossConfig(energy_weight=0.0))
     assert list(parts) == ["forces"]
     assert total.item() == 0.0
 
 
 def test_a_batch_without_a_fitted_label_is_an_error():
-    batch = dataclasses.replace(make_batch(), stress=None)
+    batch = relabelled(make_batch(), stress=None)
     with pytest.raises(DataError, match=r"no stress labels .* set stress_weight to 0"):
         loss(make_prediction(), batch, LossConfig(stress_weight=1.0))
 
 
 def test_nothing_to_fit_is_an_error():
-    with pytest.raises(ConfigError, match="one of energy_weight, forces_weight and stress_weight must be positive"):
+    with pytest.raises(
+        ConfigError, match="one of energy_weight, forces_weight, stress_weight and dipole_weight must be positive"
+    ):
         parse_config(LossConfig, {"energy_weight": 0, "forces_weight": 0})
 
 
 def test_missing_label_names_its_origin(train_graphs):
-    bare = dataclasses.replace(train_graphs[3], energy=None)
+    bare = relabelled(train_graphs[3], energy=None)
     with pytest.raises(DataError, match=r"energy_weight is 1, but train.xyz, frame 3 of the training set has no"):
         require_labels([*train_graphs[:3], bare], LossConfig(), "training")
+
+
+def test_a_dipole_is_fitted_per_atom_and_has_to_be_predicted():
+    batch = relabelled(make_batch(), dipole=torch.tensor([[0.3, 0.0, 0.0], [0.0, 0.8, 0.0]], dtype=torch.float64))
+    config = LossConfig(energy_weight=0.0, forces_weight=0.0, dipole_weight=3.0)
+    with pytest.raises(DataError, match=r"predicts no dipole\. .* set dipole_weight to 0"):
+        loss(make_prediction(), batch, config)
+    total, parts = loss(WithDipole(**vars(make_prediction())), batch, config)
+    assert list(parts) == ["dipole"]
+    assert total.item() == pytest.approx(3 * (0.3**2 + 0.4**2) / 6)
+
+
+def test_settings_of_what_is_not_fitted_are_no_part_of_the_course():
+    """So that runs begun before a quantity was in the table go on."""
+    course = TrainConfig.model_validate({"stages": [{"start": 0.5, "energy_weight": 2.0}]}).course()
+    assert set(course["loss"]) == {
+        "kind", *(f"{name}_{key}" for name in ("energy", "forces", "stress") for key in ("weight", "huber_delta"))
+    }  # fmt: skip
+    assert "dipole_weight" not in course["stages"][0] and "stress_weight" in course["stages"][0]
+    later = TrainConfig.model_validate({"stages": [{"start": 0.5, "dipole_weight": 2.0}]}).course()
+    assert later["stages"][0]["dipole_weight"] == 2.0 and later["loss"]["dipole_weight"] == 0.0
 
 
 def test_gradient_of_the_forces_part_reaches_the_weights(train_graphs, make_potential):

@@ -9,7 +9,7 @@ from clebsch.training.metrics import EpochTable, MetricsFile, read_metrics
 
 RECORD = {
     "epoch": 1, "step": 90, "seconds": 1.5, "lr": 0.01, "train_loss": 12.3456, "valid_loss": 3.21,
-    "valid_energy_rmse_meV_per_atom": 1.2345, "valid_forces_rmse_meV_per_angstrom": 45.678,
+    "valid_energy_per_atom_rmse_meV": 1.2345, "valid_forces_rmse_meV_A": 45.678,
 }  # fmt: skip
 
 

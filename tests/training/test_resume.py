@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 
 from clebsch.errors import CheckpointError
 from clebsch.models.tensor_file import read_tensor_file, write_tensor_file
 from clebsch.training import fit, trainer
-from clebsch.training.checkpoint import CHECKPOINT
+from clebsch.training.checkpoint import CHECKPOINT, data_digest
 
 COURSES = {
     "plateau": {"schedule": {"kind": "plateau", "patience": 1, "factor": 0.5}, "optimizer": {"lr": 0.05}},
@@ -189,6 +193,59 @@ def test_another_architecture_is_refused(train, make_potential):
         train("whole", "plateau", resume=True, potential=make_potential(num_channels=8))
     with pytest.raises(CheckpointError, match=r"tensors\..*: float32\[.*\] in the checkpoint, float64\[.*\] now"):
         train("whole", "plateau", resume=True, potential=make_potential(dtype=torch.float64))
+
+
+def test_other_threads_are_said_and_recorded_but_not_refused(
+    train, train_graphs, valid_graphs, make_config, monkeypatch
+):
+    folder, potential, _ = train("run", "plateau", max_epochs=1)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    difference = f"threads: {threads} in the checkpoint, {threads + 1} now"
+    stop_after(monkeypatch, 1)  # within an epoch: the next part of the run has to say it
+    train("run", "plateau", resume=True, potential=potential)
+    stop_after(monkeypatch, None)
+    console = Console(file=io.StringIO(), width=200)
+    config = make_config(**COURSES["plateau"], max_epochs=3)
+    history = fit(potential, train_graphs, valid_graphs, config, folder, seed=3, resume=True, console=console).history
+    assert [record.get("resumed_with") for record in history] == [None, [difference], None]
+    printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert printed[0] == f"Resumed, but the last bits may differ: {difference}."
+
+
+def test_another_backend_is_said(train, make_potential):
+    train("run", "plateau", max_epochs=1)
+    other = make_potential()
+    other.backend = "another"
+    history = train("run", "plateau", max_epochs=2, resume=True, potential=other)[2].history
+    assert history[1]["resumed_with"] == [f"backend: {make_potential().backend} in the checkpoint, another now"]
+
+
+def test_a_checkpoint_that_does_not_say_its_arithmetic_resumes(train):
+    whole = train("whole", "plateau")
+    folder, *_ = train("run", "plateau", max_epochs=2)
+    path = folder / trainer.CHECKPOINT_NAME
+    tensors, header = read_tensor_file(path, CHECKPOINT)
+    assert set(header["arithmetic"]) == {"backend", "threads", "device", "dtype"}
+    old = {"identity": header["identity"], "counters": header["counters"]}
+    del old["counters"]["progress"]["resumed_with"]
+    write_tensor_file(path, tensors, old, CHECKPOINT)
+    assert_same_end(whole, train("run", "plateau", resume=True))
+
+
+def test_every_label_is_in_the_digest(train_graphs):
+    graph = replace(train_graphs[0], labels={**train_graphs[0].labels, "dipole": torch.zeros(3, dtype=torch.float64)})
+    changed = [replace(graph, labels={**graph.labels, name: value + 1e-9}) for name, value in graph.labels.items()]
+    without = replace(graph, labels={name: graph.labels[name] for name in ("energy", "forces")})
+    digests = {data_digest([other])["sha256"] for other in (graph, without, *changed)}
+    assert len(digests) == 2 + len(graph.labels) == 5
+
+
+def test_the_digest_of_energies_and_forces_is_that_of_the_first_checkpoints(train_graphs):
+    graph = train_graphs[0]
+    parts = (graph.species, graph.positions, graph.cell, graph.labels["energy"], graph.labels["forces"])
+    expected = hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts) + b"-").hexdigest()
+    assert data_digest([graph])["sha256"] == expected
 
 
 def test_other_labels_of_as_many_configurations_are_refused(

@@ -28,8 +28,8 @@ def test_training_learns_a_pair_energy(train_graphs, make_potential, make_config
     result = fit(make_potential(num_channels=8), train_graphs, train_graphs, config, tmp_path)
     assert result.best_epoch is not None
     first, best = result.history[0], result.history[result.best_epoch - 1]
-    assert best["valid_forces_rmse_meV_per_angstrom"] < 0.3 * first["valid_forces_rmse_meV_per_angstrom"]
-    assert best["valid_energy_rmse_meV_per_atom"] < 0.3 * first["valid_energy_rmse_meV_per_atom"]
+    assert best["valid_forces_rmse_meV_A"] < 0.3 * first["valid_forces_rmse_meV_A"]
+    assert best["valid_energy_per_atom_rmse_meV"] < 0.3 * first["valid_energy_per_atom_rmse_meV"]
     assert best["train_loss"] < 0.1 * first["train_loss"]
 
 
@@ -39,11 +39,11 @@ def test_the_potential_ends_with_the_best_averaged_weights(
     potential = make_potential()
     config = make_config(max_epochs=12, optimizer={"lr": 0.1}, best_by="forces_rmse")
     result = fit(potential, train_graphs, valid_graphs, config, tmp_path)
-    errors = [record["valid_forces_rmse_meV_per_angstrom"] for record in result.history]
+    errors = [record["valid_forces_rmse_meV_A"] for record in result.history]
     assert result.best_validation == min(errors)
     assert result.best_epoch == 1 + errors.index(min(errors))
     scores = validate(potential, valid_graphs, [[0, 1, 2, 3]], LossConfig())
-    assert scores["forces_rmse_meV_per_angstrom"] == pytest.approx(min(errors), rel=1e-5)
+    assert scores["forces_rmse_meV_A"] == pytest.approx(min(errors), rel=1e-5)
 
 
 def test_metrics_file_is_the_history(train_graphs, valid_graphs, make_potential, make_config, tmp_path):
@@ -55,7 +55,7 @@ def test_metrics_file_is_the_history(train_graphs, valid_graphs, make_potential,
     assert result.stopped_by == "max_epochs"
     assert set(records[0]) == {
         "epoch", "step", "seconds", "lr", "train_loss", "train_loss_energy", "train_loss_forces", "valid_loss",
-        "valid_energy_rmse_meV_per_atom", "valid_forces_rmse_meV_per_angstrom",
+        "valid_energy_per_atom_rmse_meV", "valid_forces_rmse_meV_A",
     }  # fmt: skip
 
 
@@ -100,7 +100,9 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_takes_no_step(
     train_graphs, valid_graphs, make_potential, make_config, tmp_path
 ):
     bad = dataclasses.replace(
-        train_graphs[0], energy=torch.tensor(float("nan"), dtype=torch.float64), origin="bad.xyz, frame 7"
+        train_graphs[0],
+        labels={**train_graphs[0].labels, "energy": torch.tensor(float("nan"), dtype=torch.float64)},
+        origin="bad.xyz, frame 7",
     )
     potential = make_potential()
     start = weights(potential)
@@ -195,7 +197,7 @@ def test_stress_is_trained(periodic_graphs, make_potential, make_config, tmp_pat
     config = make_config(max_epochs=15, loss={"energy_weight": 0, "forces_weight": 0, "stress_weight": 1.0})
     result = fit(make_potential(), periodic_graphs, periodic_graphs, config, tmp_path)
     assert result.best_validation is not None and result.best_validation < 0.5 * result.history[0]["valid_loss"]
-    assert "valid_stress_rmse_meV_per_angstrom3" in result.history[0]
+    assert "valid_stress_rmse_meV_A3" in result.history[0]
 
 
 def test_console_shows_the_epochs(train_graphs, valid_graphs, make_potential, make_config, tmp_path):

@@ -54,7 +54,7 @@ def predict_scan(
 ) -> Scan:
     """Return the scan of ``potential`` over labelled ``frames``."""
     found = compare(potential, frames)
-    return Scan(name, coordinate, np.asarray(values, dtype=float), found.energy_label, found.energy)
+    return Scan(name, coordinate, np.asarray(values, dtype=float), found.labels["energy"], found.predictions["energy"])
 
 
 def judge_scan(scan: Scan) -> dict[str, float | int]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clebsch.benchmark.published import published_mae, published_rmse
-from clebsch.evaluation import METRICS
+from clebsch.data import Quantity
+from clebsch.evaluation.metrics import PUBLISHED, compared, present_names, table_cell, table_title
 
 Numbers = Mapping[str, Mapping[str, Any]]
 
@@ -31,24 +32,27 @@ def accuracy_table(benchmark: str, found: Numbers) -> str:
     """Errors by test set; published rows in italics."""
     molecule = benchmark.partition("/")[2]
     kind = "mae" if molecule else "rmse"
-    names = METRICS[kind]
     sets = list(dict.fromkeys(name for numbers in found.values() for name in numbers["accuracy"]))
-    rows = []
-    for model, numbers in found.items():
-        cells = [numbers["accuracy"].get(name) for name in sets]
-        rows.append([model, *(_pair(*(cell[key] for key in names)) if cell else "–" for cell in cells)])
+    errors = {model: present_names(numbers["accuracy"]) for model, numbers in found.items()}
+    quantities = compared((cell for row in errors.values() for cell in row.values()), kind)
+    kinds = [quantity.metric(kind) for quantity in quantities]
+    rows = [
+        [model, *(table_cell(map(row[name].get, kinds)) if name in row else "–" for name in sets)]
+        for model, row in errors.items()
+    ]
     if molecule:
-        rows += [[f"*{model}, published*", _pair(*pair)] for model, pair in published_mae(molecule).items()]
+        rows += [
+            [f"*{model}, published*", _published(pair, quantities)] for model, pair in published_mae(molecule).items()
+        ]
     else:
-        rows += published_rows(benchmark, sets)
-    title = f"{kind.upper()}, energy (meV per configuration) / force (meV/Å)"
-    return f"{title}:\n\n{_table(['', *sets], rows)}"
+        rows += published_rows(benchmark, sets, quantities)
+    return f"{table_title(quantities, kind)}:\n\n{_table(['', *sets], rows)}"
 
 
-def published_rows(benchmark: str, sets: Sequence[str]) -> list[list[str]]:
+def published_rows(benchmark: str, sets: Sequence[str], quantities: Sequence[Quantity]) -> list[list[str]]:
     """The published RMSE on ``sets``, a row per model."""
     return [
-        [f"*{model}, published*", *(_pair(*row[name]) if name in row else "–" for name in sets)]
+        [f"*{model}, published*", *(_published(row[name], quantities) if name in row else "–" for name in sets)]
         for model, row in published_rmse(benchmark).items()
     ]
 
@@ -114,8 +118,9 @@ def _because(run: Mapping[str, Any]) -> str:
     return f" ({run['reason']})" if run["reason"] else ""
 
 
-def _pair(energy: float | None, force: float | None) -> str:
-    return " / ".join("–" if value is None else f"{value:.2f}" for value in (energy, force))
+def _published(pair: tuple[float | None, float | None], quantities: Sequence[Quantity]) -> str:
+    found: dict[str, float | None] = dict(zip(PUBLISHED, pair, strict=True))
+    return table_cell(found.get(quantity.name) for quantity in quantities)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -78,6 +78,7 @@ def evaluate(  # noqa: PLR0913
     energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
     stress_key: Annotated[str, typer.Option(help="Name of the stress in the files; none is compared without.")] = "",
+    dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is compared without.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
     device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Configurations per call.")] = 16,
@@ -89,7 +90,7 @@ def evaluate(  # noqa: PLR0913
     from clebsch.models.serialization import load_potential
 
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
-    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None)
+    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None, dipole=dipole_key or None)
     errors = {str(path): errors_on(loaded, path, keys, batch_size=batch_size) for path in files}
     show_accuracies(errors, as_json=json)
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from clebsch.progress import say
 
 if TYPE_CHECKING:
+    from clebsch.data import Quantity
     from clebsch.evaluation import Accuracy, Description
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
@@ -53,9 +54,12 @@ def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False
     if as_json:
         show_json({name: accuracy.as_dict() for name, accuracy in accuracies.items()})
         return
+    from clebsch.data import QUANTITIES
+
     console().print(_accuracy_table(accuracies))
-    if any(accuracy.force_rmse_meV_A_of_element for accuracy in accuracies.values()):
-        console().print(_element_table(accuracies))
+    for quantity in QUANTITIES.values():
+        if any(accuracy.of_element.get(quantity.metric("rmse")) for accuracy in accuracies.values()):
+            console().print(_element_table(accuracies, quantity))
 
 
 def show_bench(result: BenchResult, *, as_json: bool = False) -> None:
@@ -91,28 +95,29 @@ def show_bench(result: BenchResult, *, as_json: bool = False) -> None:
 
 def _accuracy_table(accuracies: Mapping[str, Accuracy]) -> Table:
     """Rows by set, columns by error; a dash where the set has no such label."""
+    from clebsch.data import QUANTITIES
+
+    found = {metric for accuracy in accuracies.values() for metric in accuracy.errors}
     columns = {
-        "E MAE\nmeV": "energy_mae_meV",
-        "E RMSE\nmeV": "energy_rmse_meV",
-        "E RMSE\nmeV/atom": "energy_rmse_meV_per_atom",
-        "F MAE\nmeV/Å": "force_mae_meV_A",
-        "F RMSE\nmeV/Å": "force_rmse_meV_A",
+        f"{item.symbol} {statistic.upper()}\n{item.milli_unit(per_atom=per_atom)}": metric
+        for item in QUANTITIES.values()
+        for per_atom in (False, True)
+        for statistic in ("mae", "rmse")
+        if (metric := item.metric(statistic, per_atom=per_atom)) in found and (statistic == "rmse" or not per_atom)
     }
-    title = "errors of energies E (per configuration or per atom) and forces F"
-    if any(accuracy.stress_rmse_meV_A3 is not None for accuracy in accuracies.values()):
-        columns["S RMSE\nmeV/Å³"] = "stress_rmse_meV_A3"
-        title = title.replace(" and forces F", ", forces F and stress S")
+    compared = [item for item in QUANTITIES.values() if item.metric("rmse") in found]
+    shares = {item.name: " (per configuration or per atom)" if item.extensive else "" for item in compared}
+    title = f"errors of {', '.join(f'{item.name} {item.symbol}{shares[item.name]}' for item in compared)}"
     table = _table(title, "n", *columns)
     for name, accuracy in accuracies.items():
-        values = (getattr(accuracy, field) for field in columns.values())
-        table.add_row(Text(name), str(accuracy.n), *map(_number, values))
+        table.add_row(Text(name), str(accuracy.n), *map(_number, map(accuracy.get, columns.values())))
     return table
 
 
-def _element_table(accuracies: Mapping[str, Accuracy]) -> Table:
-    by_element = {name: accuracy.force_rmse_meV_A_of_element for name, accuracy in accuracies.items()}
+def _element_table(accuracies: Mapping[str, Accuracy], quantity: Quantity) -> Table:
+    by_element = {name: accuracy.of_element.get(quantity.metric("rmse"), {}) for name, accuracy in accuracies.items()}
     elements = sorted({symbol for errors in by_element.values() for symbol in errors})
-    table = _table("force RMSE by element (meV/Å)", *elements)
+    table = _table(f"{quantity.name} RMSE by element ({quantity.milli_unit()})", *elements)
     for name, errors in by_element.items():
         table.add_row(Text(name), *(_number(errors.get(symbol)) for symbol in elements))
     return table

@@ -10,6 +10,7 @@ from clebsch.data.configuration import Configuration, find_elements
 from clebsch.data.datasets import Dataset, load_dataset
 from clebsch.data.labels import LabelKeys
 from clebsch.data.neighbors import neighbor_list
+from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.data.reading import find_isolated_atoms, read_configurations, read_isolated_atoms
 from clebsch.data.splits import split
 
@@ -24,6 +25,7 @@ _NEEDS_TORCH = {
 }
 
 __all__ = [
+    "QUANTITIES",
     "Batch",
     "BatchSampler",
     "Configuration",
@@ -31,6 +33,7 @@ __all__ = [
     "E0Fit",
     "Graph",
     "LabelKeys",
+    "Quantity",
     "Statistics",
     "build_graph",
     "build_graphs",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
-from clebsch.data.labels import LABELS, LabelKeys, check_labels_present, config_type, is_isolated_atom, read_label
+from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is_isolated_atom, read_labels
 from clebsch.data.neighbors import complete_cell, neighbor_list
-from clebsch.errors import DataError
+from clebsch.data.quantities import QUANTITIES
+from clebsch.errors import DataError, did_you_mean
 
 # No two nuclei of a real configuration come this near (Å).
 SMALLEST_DISTANCE = 0.1
@@ -21,57 +24,58 @@ SMALLEST_DISTANCE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """Atoms with their labels; ``None`` stands for a label that is not there.
+    """Atoms with their labels.
 
     Args:
         numbers: [atoms], atomic numbers.
         positions: [atoms, 3], Å.
         cell: [3, 3], cell vectors as rows, Å; zeros where there is none.
         pbc: [3], which directions are periodic; a cell without pbc plays no part.
-        energy: total energy, eV.
-        forces: [atoms, 3], eV/Å.
-        stress: [3, 3], +(1/V) dE/dstrain, eV/Å^3.
+        labels: values by quantity of the table, such as ``{"energy": -7.1, "forces": forces}``: energy [] in eV,
+            forces [atoms, 3] in eV/Å, stress [3, 3] in eV/Å^3 as +(1/V) dE/dstrain, dipole [3] in e Å.
         config_type: a name of the kind of configuration, or empty.
         origin: where it comes from, for messages: "file.xyz, frame 12", counted from 0.
 
     Raises:
-        DataError: a shape is wrong, a number is not finite, or an atomic number is unknown.
+        DataError: a shape is wrong, a number is not finite, or an atomic number or a quantity is unknown.
     """
 
     numbers: Int[np.ndarray, " atoms"]
     positions: Float[np.ndarray, "atoms 3"]
     cell: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
     pbc: Bool[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3, dtype=bool))
-    energy: float | None = None
-    forces: Float[np.ndarray, "atoms 3"] | None = None
-    stress: Float[np.ndarray, "3 3"] | None = None
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     config_type: str = ""
     origin: str = "configuration"
 
     def __post_init__(self) -> None:
         numbers = np.asarray(self.numbers, dtype=np.int64).reshape(-1)
-        shapes = {"positions": (len(numbers), 3), "cell": (3, 3), "forces": (len(numbers), 3), "stress": (3, 3)}
         object.__setattr__(self, "numbers", numbers)
         object.__setattr__(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
-        if self.energy is not None:
-            object.__setattr__(self, "energy", float(self.energy))
-        for name, shape in shapes.items():
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, self._array(name, value, shape))
+        for name, shape in {"positions": (len(numbers), 3), "cell": (3, 3)}.items():
+            object.__setattr__(self, name, self._array(name, getattr(self, name), shape))
+        unknown = sorted(set(self.labels) - set(QUANTITIES))
+        if unknown:
+            raise DataError(
+                f"{self.origin}: '{unknown[0]}' is no quantity.{did_you_mean(unknown[0], QUANTITIES)} "
+                f"There are: {', '.join(QUANTITIES)}."
+            )
+        shapes = {name: QUANTITIES[name].shape(len(numbers)) for name in QUANTITIES if name in self.labels}
+        labels = {name: self._array(name, self.labels[name], shape) for name, shape in shapes.items()}
+        object.__setattr__(self, "labels", labels)
         self._check()
 
-    def _array(self, name: str, value: object, shape: tuple[int, int]) -> np.ndarray:
+    def _array(self, name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
         array = np.asarray(value, dtype=np.float64)
         if array.shape != shape:
             raise DataError(f"{self.origin}: {name} must have shape {shape}, got {array.shape}.")
         if not np.isfinite(array).all():
-            row = int(np.argwhere(~np.isfinite(array))[0, 0])
-            item = f"atom {row}" if name in ("positions", "forces") else f"row {row}"
-            raise DataError(
-                f"{self.origin}: {name} must be finite numbers, got {array[row].tolist()} for {item}. "
-                "Remove or recompute this configuration."
-            )
+            found = f"a finite number, got {array}"
+            if shape:
+                row = int(np.argwhere(~np.isfinite(array))[0, 0])
+                of_atom = name == "positions" or (name in QUANTITIES and QUANTITIES[name].of == "atom")
+                found = f"finite numbers, got {array[row].tolist()} for {'atom' if of_atom else 'row'} {row}"
+            raise DataError(f"{self.origin}: {name} must be {found}. Remove or recompute this configuration.")
         return array
 
     def _check(self) -> None:
@@ -83,20 +87,16 @@ class Configuration:
                 f"{self.origin}: atom {atom} has atomic number {self.numbers[atom]}; expected an element, "
                 f"1 to {len(chemical_symbols) - 1}."
             )
-        if self.energy is not None and not np.isfinite(self.energy):
-            raise DataError(
-                f"{self.origin}: energy must be a finite number, got {self.energy}. "
-                "Remove or recompute this configuration."
-            )
         try:
             complete_cell(self.cell, self.pbc)
         except DataError as error:
             raise DataError(f"{self.origin}: {error}") from None
-        if self.stress is not None and self.volume <= 0.0:
-            raise DataError(
-                f"{self.origin}: a stress label needs a cell with a volume, got cell {self.cell.tolist()}. "
-                "Give the cell, or set the stress key to null."
-            )
+        for name in self.labels:
+            if QUANTITIES[name].per_volume and self.volume <= 0.0:
+                raise DataError(
+                    f"{self.origin}: a {name} label needs a cell with a volume, got cell {self.cell.tolist()}. "
+                    f"Give the cell, or set the {name} key to null."
+                )
 
     @property
     def num_atoms(self) -> int:
@@ -125,19 +125,14 @@ class Configuration:
         Raises DataError where a named label is missing, not finite or of the wrong shape, where the same label
         stands in two places with different values, and where two atoms are closer than 0.1 Å.
         """
-        keys = keys or LabelKeys(energy=None, forces=None)
+        keys = keys or LabelKeys.only()
         check_labels_present([(0, atoms)], keys, origin)
-        energy, forces, stress = (read_label(atoms, label, getattr(keys, label), origin) for label in LABELS)
-        if len(atoms) == 1 and keys.forces is not None and forces is None:
-            forces = np.zeros((1, 3))
         configuration = cls(
             numbers=atoms.numbers,
             positions=atoms.positions,
             cell=np.array(atoms.cell),
             pbc=np.array(atoms.pbc),
-            energy=None if energy is None else float(energy),
-            forces=forces,
-            stress=stress,
+            labels=read_labels(atoms, keys, origin),
             config_type=config_type(atoms),
             origin=origin,
         )
@@ -159,14 +154,17 @@ class Configuration:
         )
 
     def to_atoms(self) -> Atoms:
-        """Return an ASE ``Atoms`` with the labels in a SinglePointCalculator (stress in Voigt order)."""
+        """Return an ASE ``Atoms`` with its labels as a calculator's results; what ASE does not know is beside them."""
         info = {"config_type": self.config_type} if self.config_type else {}
         atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=info)
-        stress = None if self.stress is None else self.stress.reshape(9)[[0, 4, 8, 5, 2, 1]]
-        labels = {"energy": self.energy, "forces": self.forces, "stress": stress}
-        present = {name: value for name, value in labels.items() if value is not None}
-        if present:
-            atoms.calc = SinglePointCalculator(atoms, **present)
+        results = {}
+        for name, value in self.labels.items():
+            if name in all_properties:
+                results[name] = full_3x3_to_voigt_6_stress(value) if name == "stress" else value[()]
+            else:
+                (atoms.arrays if QUANTITIES[name].of == "atom" else atoms.info)[name] = value
+        if results:
+            atoms.calc = SinglePointCalculator(atoms, **results)
         return atoms
 
 

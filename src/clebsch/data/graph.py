@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clebsch.data.configuration import Configuration
 from clebsch.data.neighbors import neighbor_list
+from clebsch.data.quantities import QUANTITIES
 from clebsch.errors import DataError, did_you_mean
 from clebsch.ops.edges import Edges
 
@@ -53,10 +54,8 @@ class Graph(_OfEdges):
         cell: [3, 3], Å; zeros where there is none.
         edges: pairs of atoms, and the elements of the atoms as indices into the model's elements.
         shifts: [edges, 3], integers S as float64.
-        energy: [], eV, or None.
-        forces: [atoms, 3], eV/Å, or None.
-        stress: [3, 3], eV/Å^3, or None.
         pbc: [3].
+        labels: by quantity, in the shapes and units of `Configuration`.
         origin: where the configuration comes from, for messages.
         config_type: the configuration's kind.
     """
@@ -65,10 +64,8 @@ class Graph(_OfEdges):
     cell: Float64[Tensor, "3 3"]
     edges: Edges
     shifts: Float64[Tensor, "edges 3"]
-    energy: Float64[Tensor, ""] | None
-    forces: Float64[Tensor, "atoms 3"] | None
-    stress: Float64[Tensor, "3 3"] | None
     pbc: Bool[Tensor, " 3"]
+    labels: dict[str, Tensor] = field(default_factory=dict)
     origin: str = "configuration"
     config_type: str = ""
 
@@ -86,7 +83,7 @@ class Batch(_OfEdges):
         positions: [atoms, 3], Å. cell: [graphs, 3, 3], Å.
         edges: pairs of atoms and elements. shifts: [edges, 3].
         graph_index: [atoms], the graph of every atom. num_atoms: [graphs].
-        energy: [graphs], eV. forces: [atoms, 3], eV/Å. stress: [graphs, 3, 3], eV/Å^3. None where not labelled.
+        labels: by quantity: [atoms, …] of what atoms have, [graphs, …] of what configurations have.
     """
 
     positions: Float64[Tensor, "atoms 3"]
@@ -95,9 +92,7 @@ class Batch(_OfEdges):
     shifts: Float64[Tensor, "edges 3"]
     graph_index: Int64[Tensor, " atoms"]
     num_atoms: Int64[Tensor, " graphs"]
-    energy: Float64[Tensor, " graphs"] | None = None
-    forces: Float64[Tensor, "atoms 3"] | None = None
-    stress: Float64[Tensor, "graphs 3 3"] | None = None
+    labels: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_graphs(self) -> int:
@@ -116,11 +111,9 @@ class Batch(_OfEdges):
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        present = {name: value for name, value in values.items() if value is not None}
-        return replace(
-            self,
-            **{n: x.map(function) if isinstance(x, Edges) else function(x) for n, x in present.items()},
-        )
+        tensors = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
+        labels = {name: function(value) for name, value in self.labels.items()}
+        return replace(self, **tensors, edges=self.edges.map(function), labels=labels)
 
 
 def build_graph(configuration: Configuration, elements: Sequence[str], r_max: float) -> Graph:
@@ -141,10 +134,8 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
         cell=_float64(configuration.cell),
         edges=Edges.of(torch.from_numpy(centers), torch.from_numpy(neighbors), species, len(elements)),
         shifts=_float64(shifts),
-        energy=None if configuration.energy is None else _float64(configuration.energy),
-        forces=None if configuration.forces is None else _float64(configuration.forces),
-        stress=None if configuration.stress is None else _float64(configuration.stress),
         pbc=torch.tensor(configuration.pbc),
+        labels={name: _float64(value) for name, value in configuration.labels.items()},
         origin=configuration.origin,
         config_type=configuration.config_type,
     )
@@ -175,7 +166,6 @@ def collate(graphs: Sequence[Graph]) -> Batch:
     if not graphs:
         raise DataError("A batch needs at least one graph, got none.")
     num_atoms = torch.tensor([graph.num_atoms for graph in graphs])
-    energy, forces, stress = (_labels(graphs, name) for name in ("energy", "forces", "stress"))
     return Batch(
         positions=torch.cat([graph.positions for graph in graphs]),
         cell=torch.stack([graph.cell for graph in graphs]),
@@ -183,26 +173,27 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         shifts=torch.cat([graph.shifts for graph in graphs]),
         graph_index=torch.repeat_interleave(torch.arange(len(graphs)), num_atoms),
         num_atoms=num_atoms,
-        energy=None if energy is None else torch.stack(energy),
-        forces=None if forces is None else torch.cat(forces),
-        stress=None if stress is None else torch.stack(stress),
+        labels=_labels(graphs),
     )
 
 
-def _labels(graphs: Sequence[Graph], name: str) -> list[Tensor] | None:
-    values = [getattr(graph, name) for graph in graphs]
-    without = [graph.origin for graph, value in zip(graphs, values, strict=True) if value is None]
-    if len(without) == len(graphs):
-        return None
-    if without:
-        raise DataError(
-            f"{len(without)} of {len(graphs)} graphs of a batch have no {name}, the first is {without[0]}. "
-            f"Label all of them, or read all of them without {name}."
-        )
-    return values
+def _labels(graphs: Sequence[Graph]) -> dict[str, Tensor]:
+    labels = {}
+    for name, quantity in QUANTITIES.items():
+        without = [graph.origin for graph in graphs if name not in graph.labels]
+        if len(without) == len(graphs):
+            continue
+        if without:
+            raise DataError(
+                f"{len(without)} of {len(graphs)} graphs of a batch have no {name}, the first is {without[0]}. "
+                f"Label all of them, or read all of them without {name}."
+            )
+        join = torch.cat if quantity.of == "atom" else torch.stack
+        labels[name] = join([graph.labels[name] for graph in graphs])
+    return labels
 
 
-def _float64(value: float | np.ndarray) -> Tensor:
+def _float64(value: np.ndarray) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 

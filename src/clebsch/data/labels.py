@@ -1,4 +1,4 @@
-"""Labels of a frame: which keys hold energy, forces and stress, and what they must look like."""
+"""Labels of a frame: which keys hold the quantities of the table, and what they must look like."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from clebsch.config import StrictConfig
+from clebsch.config import keys_of_table
+from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.errors import DataError, did_you_mean
 
-LABELS = ("energy", "forces", "stress")
 ISOLATED_ATOM_TYPES = ("isolatedatom", "isolatedatoms")
 # Two copies of one label may have been written with different numbers of digits.
 AGREEMENT = 1e-5
@@ -19,17 +19,23 @@ AGREEMENT = 1e-5
 LARGEST_STRESS = 10.0
 
 
-class LabelKeys(StrictConfig):
+class LabelKeys(keys_of_table({name: (str | None, item.key) for name, item in QUANTITIES.items()})):
     """Names under which a file holds its labels; ``None`` says that the label is not wanted.
 
     A key is looked up in the results of the attached ASE calculator (where ASE puts ``energy``, ``forces`` and
     ``stress`` of an extended-XYZ file) and in ``Atoms.info`` or ``Atoms.arrays`` (where it leaves ``REF_energy``).
-    Energies are eV, forces eV/Å, stress eV/Å^3 with the sign +(1/V) dE/dstrain.
+    There is one for every quantity of the table, ``energy``, ``forces``, ``stress`` and ``dipole``, in its unit; the
+    stress has the sign +(1/V) dE/dstrain.
     """
 
-    energy: str | None = "energy"
-    forces: str | None = "forces"
-    stress: str | None = None
+    @classmethod
+    def only(cls, **keys: str | None) -> LabelKeys:
+        """Return ``keys`` and nothing else, whatever is read by default."""
+        return cls(**{**dict.fromkeys(QUANTITIES), **keys})
+
+    def named(self) -> dict[str, str]:
+        """Return key by quantity, of those that are wanted."""
+        return {name: key for name, key in dict(self).items() if key is not None}
 
 
 def config_type(atoms: Atoms) -> str:
@@ -43,23 +49,32 @@ def is_isolated_atom(num_atoms: int, pbc: np.ndarray, config_type: str) -> bool:
     return num_atoms == 1 and (marked or not np.any(pbc))
 
 
-def read_label(atoms: Atoms, label: str, key: str | None, origin: str) -> np.ndarray | None:
-    """Return one label of a frame as float64: energy [], forces [atoms, 3] or stress [3, 3]; ``None`` without it.
+def read_labels(atoms: Atoms, keys: LabelKeys, origin: str) -> dict[str, np.ndarray]:
+    """Return the wanted labels of a frame by quantity, as float64; the vectors of a single atom that has none are zero.
 
     Raises DataError where the value has the wrong shape or type, where two places hold different values, and where
     the attached calculator's results belong to other positions.
     """
-    if key is None:
-        return None
-    found = [(place, _shaped(value, atoms, label, key, origin)) for place, value in _places(atoms, key, origin)]
+    labels: dict[str, np.ndarray] = {}
+    for name, key in keys.named().items():
+        value = _read_label(atoms, QUANTITIES[name], key, origin)
+        if value is None and len(atoms) == 1 and QUANTITIES[name].character == "vector":
+            value = np.zeros(QUANTITIES[name].shape(1))
+        if value is not None:
+            labels[name] = value
+    return labels
+
+
+def _read_label(atoms: Atoms, quantity: Quantity, key: str, origin: str) -> np.ndarray | None:
+    found = [(place, _shaped(value, atoms, quantity, key, origin)) for place, value in _places(atoms, key, origin)]
     if not found:
         return None
     first_place, first = found[0]
     for place, value in found[1:]:
         if not np.allclose(first, value, rtol=0.0, atol=AGREEMENT, equal_nan=True):
             raise DataError(
-                f"{origin}: the {label} label '{key}' stands in {first_place} and in {place} with different values "
-                f"(largest difference {np.abs(first - value).max():.3g}). Keep one of them, or name another key."
+                f"{origin}: the {quantity.name} label '{key}' stands in {first_place} and in {place} with different "
+                f"values (largest difference {np.abs(first - value).max():.3g}). Keep one of them, or name another key."
             )
     return first
 
@@ -67,16 +82,14 @@ def read_label(atoms: Atoms, label: str, key: str | None, origin: str) -> np.nda
 def check_labels_present(frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, path: str) -> None:
     """Raise DataError where a wanted label is in no frame, or in some frames only.
 
-    A single atom needs no forces: they are zero by symmetry. An isolated atom needs no stress.
+    A single atom needs no vector: it is zero by symmetry. An isolated atom needs nothing that asks for a volume.
     """
-    for label in LABELS:
-        key = getattr(keys, label)
-        if key is None:
-            continue
-        needing = [(number, atoms) for number, atoms in frames if _needs(atoms, label)]
+    for label, key in keys.named().items():
+        quantity = QUANTITIES[label]
+        needing = [(number, atoms) for number, atoms in frames if _needs(atoms, quantity)]
         without = [number for number, atoms in needing if not has_key(atoms, key)]
         if without and len(without) == len(needing):
-            raise DataError(_absent(path, label, key, [atoms for _, atoms in needing]))
+            raise DataError(_absent(path, quantity, key, [atoms for _, atoms in needing]))
         if without:
             raise DataError(
                 f"{path}: {len(without)} of {len(needing)} frames have no {label} label '{key}'; the first is "
@@ -85,10 +98,10 @@ def check_labels_present(frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, p
             )
 
 
-def _needs(atoms: Atoms, label: str) -> bool:
-    if label == "stress":
+def _needs(atoms: Atoms, quantity: Quantity) -> bool:
+    if quantity.per_volume:
         return not is_isolated_atom(len(atoms), atoms.pbc, config_type(atoms))
-    return label == "energy" or len(atoms) > 1
+    return quantity.character != "vector" or len(atoms) > 1
 
 
 def has_key(atoms: Atoms, key: str) -> bool:
@@ -131,70 +144,79 @@ def _same_geometry(first: Atoms, second: Atoms) -> bool:
     return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
 
 
-def _shaped(value: Any, atoms: Atoms, label: str, key: str, origin: str) -> np.ndarray:
+def _shaped(value: Any, atoms: Atoms, quantity: Quantity, key: str, origin: str) -> np.ndarray:
     array = np.asarray(value)
+    label = f"{origin}: the {quantity.name} label '{key}'"
     if array.dtype.kind not in "fiu":
-        raise DataError(f"{origin}: the {label} label '{key}' must be numbers, got {value!r:.60}.")
-    array = array.astype(np.float64)
-    if label == "stress":
-        return _stress_matrix(array, key, origin)
-    if label == "energy" and array.size == 1:
-        return array.reshape(())
-    if label == "forces" and array.shape == (len(atoms), 3):
-        return array
-    expected = "one number (eV)" if label == "energy" else f"shape ({len(atoms)}, 3) (eV/Å)"
-    raise DataError(
-        f"{origin}: the {label} label '{key}' must be {expected}, got shape {array.shape}. "
-        f"Name the key that holds the {label}."
-    )
-
-
-def _stress_matrix(array: np.ndarray, key: str, origin: str) -> np.ndarray:
-    """Return [3, 3] from 3x3, nine numbers, or six in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
-    if "virial" in key.lower():
+        raise DataError(f"{label} must be numbers, got {value!r:.60}.")
+    if quantity.name == "stress" and "virial" in key.lower():
         raise DataError(
             f"{origin}: '{key}' names a virial (eV), not a stress. Store stress = -virial / volume (eV/Å^3) under a "
             "key of its own and name that."
         )
-    if array.shape == (6,):
-        array = array[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
-    if array.shape not in ((9,), (3, 3)):
+    shape = quantity.shape(len(atoms))
+    if not _fits(array, quantity, shape):
         raise DataError(
-            f"{origin}: the stress label '{key}' must be six numbers (Voigt xx, yy, zz, yz, xz, xy), nine numbers or "
-            f"3x3 (eV/Å^3), got shape {array.shape}."
+            f"{label} must be {_expected(quantity, shape)}, got shape {array.shape}. "
+            f"Name the key that holds the {quantity.name}."
         )
-    stress = array.reshape(3, 3)
-    largest = np.nanmax(np.abs(stress), initial=0.0)
-    if np.nanmax(np.abs(stress - stress.T), initial=0.0) > 1e-6 + 1e-3 * largest:
-        raise DataError(f"{origin}: the stress label '{key}' must be symmetric, got {stress.tolist()}.")
-    if np.isfinite(largest) and largest > LARGEST_STRESS:
+    array = array.astype(np.float64)
+    return (
+        _symmetric(array, quantity, shape, label) if quantity.character == "symmetric tensor" else array.reshape(shape)
+    )
+
+
+def _fits(array: np.ndarray, quantity: Quantity, shape: tuple[int, ...]) -> bool:
+    """Whether an array can hold the quantity: tensors also as nine numbers, or as six in Voigt order."""
+    if quantity.character == "symmetric tensor":
+        return array.shape in (shape, (*shape[:-2], 9), (*shape[:-2], 6))
+    return array.shape == shape or (not shape and array.size == 1)
+
+
+def _expected(quantity: Quantity, shape: tuple[int, ...]) -> str:
+    unit = f"({quantity.unit})"
+    if quantity.character == "symmetric tensor":
+        each = " of every atom" if quantity.of == "atom" else ""
+        return f"six numbers (Voigt xx, yy, zz, yz, xz, xy), nine numbers or 3x3 {unit}{each}"
+    return f"shape {shape} {unit}" if shape else f"one number {unit}"
+
+
+def _symmetric(array: np.ndarray, quantity: Quantity, shape: tuple[int, ...], label: str) -> np.ndarray:
+    """Return [..., 3, 3] from 3x3, nine numbers, or six in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
+    if array.shape[-1] == 6:
+        array = array[..., [0, 5, 4, 5, 1, 3, 4, 3, 2]]
+    tensor = array.reshape(shape)
+    transposed = np.swapaxes(tensor, -1, -2)
+    largest = np.nanmax(np.abs(tensor), initial=0.0)
+    if np.nanmax(np.abs(tensor - transposed), initial=0.0) > 1e-6 + 1e-3 * largest:
+        raise DataError(f"{label} must be symmetric, got {tensor.tolist()}.")
+    if quantity.name == "stress" and np.isfinite(largest) and largest > LARGEST_STRESS:
         raise DataError(
-            f"{origin}: the stress label '{key}' reaches {largest:.4g}, which is no stress in eV/Å^3 "
+            f"{label} reaches {largest:.4g}, which is no stress in eV/Å^3 "
             "(10 eV/Å^3 = 1602 GPa). Convert it: 1 GPa = 0.0062415 eV/Å^3, 1 kbar = 0.00062415 eV/Å^3."
         )
-    return 0.5 * (stress + stress.T)
+    return 0.5 * (tensor + transposed)
 
 
-def _absent(path: str, label: str, key: str, frames: Sequence[Atoms]) -> str:
+def _absent(path: str, quantity: Quantity, key: str, frames: Sequence[Atoms]) -> str:
     """Message for a label that no frame has, with the keys that could be meant."""
     names: set[str] = set()
     for atoms in frames[:100]:
         for place, mapping in _mappings(atoms):
-            if label == "forces" or place != "Atoms.arrays":
-                names.update(name for name, value in mapping.items() if _could_be(name, value, atoms, label))
-    found = ", ".join(sorted(names)) or "none"
+            if quantity.of == "atom" or place != "Atoms.arrays":
+                names.update(name for name, value in mapping.items() if _could_be(name, value, atoms, quantity))
+    label, found = quantity.name, ", ".join(sorted(names)) or "none"
     return (
         f"{path}: none of the {len(frames)} frames read has the {label} label '{key}'. Keys that could hold {label}: "
         f"{found}.{did_you_mean(key, names)} Set the {label} key to the right name, or to null to do without."
     )
 
 
-def _could_be(name: str, value: Any, atoms: Atoms, label: str) -> bool:
-    if name in LABELS and name != label:
+def _could_be(name: str, value: Any, atoms: Atoms, quantity: Quantity) -> bool:
+    if name in QUANTITIES and name != quantity.name:
         return False
     array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.ndarray, np.generic)) else None
     if array is None or array.dtype.kind not in "fiu":
         return False
-    if label == "energy":
-        return array.size == 1 and array.dtype.kind == "f"
-    return array.shape == (len(atoms), 3) if label == "forces" else array.shape in ((6,), (9,), (3, 3))
+    whole = quantity.character == "scalar" and array.dtype.kind != "f"  # a counter, an index
+    return _fits(array, quantity, quantity.shape(len(atoms))) and not whole

@@ -61,7 +61,7 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
             f"{path}: no frame is an isolated atom (one atom, not periodic or with config_type=IsolatedAtom). "
             "Name the file that holds them, or give E0 another way."
         )
-    keys = LabelKeys(energy=key, forces=None)
+    keys = LabelKeys.only(energy=key)
     check_labels_present(frames, keys, str(path))
     return find_isolated_atoms(
         Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames
@@ -75,10 +75,9 @@ def find_isolated_atoms(configurations: Iterable[Configuration]) -> dict[str, fl
     """
     e0: dict[str, float] = {}
     for configuration in configurations:
-        energy = configuration.energy
-        if energy is None or not configuration.is_isolated_atom:
+        if "energy" not in configuration.labels or not configuration.is_isolated_atom:
             continue
-        (symbol,) = configuration.symbols
+        (symbol,), energy = configuration.symbols, float(configuration.labels["energy"])
         if abs(e0.setdefault(symbol, energy) - energy) > E0_AGREEMENT:
             raise DataError(
                 f"{configuration.origin}: the isolated atom {symbol} has energy {energy} eV here and {e0[symbol]} eV "

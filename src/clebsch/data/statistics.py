@@ -75,10 +75,10 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     energies = np.zeros(len(configurations))
     columns = {symbol: column for column, symbol in enumerate(elements)}
     for row, configuration in enumerate(configurations):
-        if configuration.energy is None:
+        if "energy" not in configuration.labels:
             raise DataError(f"{configuration.origin}: E0 cannot be fitted without an energy. Name the energy key.")
         check_e0(columns, configuration.symbols, f"the element list ({configuration.origin})")
-        energies[row] = configuration.energy
+        energies[row] = configuration.labels["energy"]
         for symbol in configuration.symbols:
             counts[row, columns[symbol]] += 1.0
     solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=1e-10)
@@ -106,7 +106,7 @@ def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Map
         raise DataError("Statistics need at least one graph, got none.")
     check_e0(e0, elements)
     num_atoms = sum(graph.num_atoms for graph in graphs)
-    forces = [graph.forces for graph in graphs if graph.forces is not None]
+    forces = [graph.labels["forces"] for graph in graphs if "forces" in graph.labels]
     binding = _energies_per_atom(graphs, [float(e0[symbol]) for symbol in elements])
     mean = None if binding is None else float(binding.mean())
     if mean is not None and abs(mean) > LARGEST_BINDING and any(e0.values()):
@@ -155,7 +155,9 @@ def shortest_distances(graphs: Sequence[Graph], elements: Sequence[str]) -> dict
 def _energies_per_atom(graphs: Sequence[Graph], e0: Sequence[float]) -> torch.Tensor | None:
     table = torch.tensor(e0, dtype=torch.float64)
     values = [
-        (graph.energy - table[graph.species].sum()) / graph.num_atoms for graph in graphs if graph.energy is not None
+        (graph.labels["energy"] - table[graph.species].sum()) / graph.num_atoms
+        for graph in graphs
+        if "energy" in graph.labels
     ]
     return torch.stack(values) if values else None
 

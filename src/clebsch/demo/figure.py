@@ -16,7 +16,7 @@ from clebsch.evaluation import Accuracy, Comparison, accuracy
 from clebsch.plotting import PALETTE, figure, legend, save_figure
 
 COLOURS = {LINEAR: PALETTE[4], PACE: PALETTE[0]}
-FORCE_RMSE = "valid_forces_rmse_meV_per_angstrom"
+FORCE_RMSE = "forces_rmse_meV_A"
 
 
 def plot_demo(
@@ -46,12 +46,13 @@ def plot_demo(
 
 def draw_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
     """Draw predicted against reference force components on equal axes."""
-    limit = 1.05 * max(np.abs(c).max() for item in comparisons.values() for c in (item.forces, item.forces_label))
+    pairs = {name: (item.labels["forces"], item.predictions["forces"]) for name, item in comparisons.items()}
+    limit = 1.05 * max(np.abs(forces).max() for pair in pairs.values() for forces in pair)
     axes.plot((-limit, limit), (-limit, limit), color="grey", linewidth=0.8, zorder=0)
     for name, item in comparisons.items():
-        label = f"{name}, RMSE {accuracy(item).force_rmse_meV_A:.1f} meV/Å"
+        label = f"{name}, RMSE {accuracy(item)[FORCE_RMSE]:.1f} meV/Å"
         dots = {"s": 4, "color": COLOURS[name], "linewidths": 0, "rasterized": True}
-        axes.scatter(item.forces_label, item.forces, label=label, **dots)
+        axes.scatter(*pairs[name], label=label, **dots)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title="Forces of the test set at 300 K")
     axes.set(xlabel="GFN2-xTB force component (eV/Å)", ylabel="predicted force component (eV/Å)")
     legend(axes, fontsize="medium", loc="upper left", markerscale=3, handletextpad=0.2)
@@ -60,7 +61,7 @@ def draw_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
 
 def draw_errors(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
     """Draw how the errors of the force components are distributed."""
-    errors = {name: 1000.0 * (item.forces - item.forces_label).ravel() for name, item in comparisons.items()}
+    errors = {name: 1000.0 * item.error("forces").ravel() for name, item in comparisons.items()}
     limit = max(np.percentile(np.abs(values), 95) for values in errors.values())
     for name, values in errors.items():
         axes.hist(values, bins=np.linspace(-limit, limit, 41), color=COLOURS[name], histtype="step")
@@ -72,10 +73,9 @@ def draw_errors(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
 
 def draw_learning(axes: Axes, history: Sequence[Mapping[str, Any]], linear: Accuracy) -> None:
     """Draw the validation error of PACE against the time of the fit, and that of linear ACE as a level line."""
-    seconds, errors = ([row[key] for row in history] for key in ("seconds", FORCE_RMSE))
+    seconds, errors = ([row[key] for row in history] for key in ("seconds", f"valid_{FORCE_RMSE}"))
     axes.plot(seconds, errors, color=COLOURS[PACE], marker="o", markersize=2.5, label=f"{PACE}, after every epoch")
-    if linear.force_rmse_meV_A is not None:
-        axes.axhline(linear.force_rmse_meV_A, color=COLOURS[LINEAR], linestyle="--", label=f"{LINEAR}, least squares")
+    axes.axhline(linear[FORCE_RMSE], color=COLOURS[LINEAR], linestyle="--", label=f"{LINEAR}, least squares")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.8)))

@@ -121,7 +121,7 @@ def error_table(errors: Mapping[str, Mapping[str, Accuracy]]) -> Table:
             table.add_column(f"{name}\n{column}", justify="right", no_wrap=True)
     for part, first in next(iter(errors.values())).items():
         found = [errors[name][part] for name in errors]
-        numbers = [value for item in found for value in (item.energy_rmse_meV, item.force_rmse_meV_A)]
+        numbers = [value for item in found for value in (item["energy_rmse_meV"], item["forces_rmse_meV_A"])]
         table.add_row(part, str(first.n), *(f"{value:.1f}" for value in numbers))
     return table
 

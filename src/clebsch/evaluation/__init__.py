@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from clebsch.evaluation.accuracy import METRICS, Accuracy, Comparison, accuracy, compare
+from clebsch.evaluation.accuracy import Accuracy, Comparison, accuracy, compare
 from clebsch.evaluation.description import Description, LayerDescription, describe
 from clebsch.evaluation.features import feature_sizes
 from clebsch.evaluation.files import evaluate
 from clebsch.evaluation.plots import plot_learning_curve, plot_parity
 
 __all__ = [
-    "METRICS",
     "Accuracy",
     "Comparison",
     "Description",

@@ -1,96 +1,169 @@
-"""Errors of a potential on labelled configurations, in meV and meV/Å."""
+"""Errors of a potential on labelled configurations, by quantity of the table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
-from clebsch.data import Batch, Configuration, Graph, build_graph, collate
+from clebsch.data import QUANTITIES, Configuration, Graph, build_graph, collate
+from clebsch.data.quantities import derivatives
 from clebsch.errors import DataError
-from clebsch.models import Potential, Prediction
+from clebsch.models import Potential
 
 MILLI = 1000.0
-METRICS = {"rmse": ("energy_rmse_meV", "force_rmse_meV_A"), "mae": ("energy_mae_meV", "force_mae_meV_A")}
+Values = dict[str, Float[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Labels beside predictions; a missing label is NaN.
+    """Labels beside predictions, in the units of the table.
 
-    Energies in eV per configuration, forces in eV/Å per atom, stress in eV/Å³; ``symbols`` names the element of every
-    row of the forces.
+    Attributes:
+        num_atoms: of every configuration.
+        symbols: [atoms], elements of the rows of what atoms have.
+        labels: by quantity that is labelled and predicted, [configurations, …] or [atoms, …]; NaN where there is none.
+        predictions: of the same quantities, in the same shapes.
     """
 
-    num_atoms: Int[np.ndarray, "frames"]
+    num_atoms: Int[np.ndarray, " frames"]
     symbols: np.ndarray
-    energy_label: Float[np.ndarray, "frames"]
-    energy: Float[np.ndarray, "frames"]
-    forces_label: Float[np.ndarray, "atoms 3"]
-    forces: Float[np.ndarray, "atoms 3"]
-    stress_label: Float[np.ndarray, "frames 3 3"]
-    stress: Float[np.ndarray, "frames 3 3"]
+    labels: Values
+    predictions: Values
+
+    def error(self, quantity: str, *, per_atom: bool = False) -> Float[np.ndarray, "..."]:
+        """Return prediction minus label, NaN without label; with ``per_atom`` over the number of atoms."""
+        difference = self.predictions[quantity] - self.labels[quantity]
+        return difference / self.num_atoms.reshape(-1, *[1] * (difference.ndim - 1)) if per_atom else difference
+
+    def labelled(self, quantity: str) -> bool:
+        """Whether any value of ``quantity`` has a label."""
+        return quantity in self.labels and not np.isnan(self.labels[quantity]).all()
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Errors over n configurations; None where there are no labels of that kind.
+    """Errors over n configurations, of what is labelled: ``accuracy["forces_rmse_meV_A"]``.
 
-    Energy errors are per configuration (meV) and, where the name says so, per atom; a force error is over Cartesian
-    components (meV/Å), a stress error over tensor components (meV/Å³).
+    Attributes:
+        n: number of configurations.
+        errors: by `Quantity.metric`: MAE and RMSE over all components, in thousandths of the quantity's unit; of what
+            is extensive also per atom.
+        of_element: RMSE of what atoms have, by metric and element.
     """
 
     n: int
-    energy_mae_meV: float | None
-    energy_rmse_meV: float | None
-    energy_rmse_meV_per_atom: float | None
-    force_mae_meV_A: float | None
-    force_rmse_meV_A: float | None
-    force_rmse_meV_A_of_element: dict[str, float]
-    stress_rmse_meV_A3: float | None
+    errors: dict[str, float]
+    of_element: dict[str, dict[str, float]]
+
+    def __getitem__(self, metric: str) -> float:
+        return self.errors[metric]
+
+    def get(self, metric: str) -> float | None:
+        """Return an error, None where there are no labels of that kind."""
+        return self.errors.get(metric)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
-        return asdict(self)
+        return {"n": self.n, **self.errors, **{f"{name}_of_element": row for name, row in self.of_element.items()}}
 
 
 def compare(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = 16) -> Comparison:
-    """Predict labelled ``frames`` in batches of ``batch_size`` and set the predictions beside the labels.
+    """Predict what ``frames`` are labelled with, in batches of ``batch_size``, and set it beside the labels.
 
     Raises:
         DataError: no frames, an element the potential does not know, or a prediction that is not finite.
     """
     if not frames:
         raise DataError("There is nothing to evaluate: expected at least one configuration, got none.")
-    parts = []
-    for graphs in _batches((_graph(potential, frame) for frame in frames), batch_size):
-        # Without labels, since some frames of a batch may have one that others lack.
-        batch = collate([replace(graph, energy=None, forces=None, stress=None) for graph in graphs])
-        prediction = potential(batch.to(potential.device), forces=True, stress=graphs[0].stress is not None)
-        parts.append(_compare_batch(potential, graphs, batch, prediction))
-    return Comparison(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    names = {name for frame in frames for name in frame.labels}
+    graphs = (_graph(potential, frame) for frame in frames)
+    comparison = compare_batches(potential, _batches(graphs, batch_size), names)
+    _require_finite(comparison, frames)
+    return comparison
+
+
+def compare_batches(potential: Potential, batches: Iterable[Sequence[Graph]], names: Iterable[str]) -> Comparison:
+    """Set what ``potential`` predicts of the quantities ``names`` beside the labels, finite or not.
+
+    Args:
+        potential: the potential, which is not changed.
+        batches: graphs of one call each; those with labels that need a volume go together.
+        names: of quantities; what the potential does not predict is left out.
+    """
+    wanted = [name for name in QUANTITIES if name in set(names)]
+    judged = potential.frozen() if isinstance(potential, Potential) else potential
+    parts = [_compare_batch(judged, batch, wanted) for batch in batches]
+    predicted = [name for name in wanted if any(name in part.predictions for part in parts)]
+    missing = {name: [np.full_like(part.labels[name], np.nan) for part in parts] for name in predicted}
+    return Comparison(
+        num_atoms=np.concatenate([part.num_atoms for part in parts]),
+        symbols=np.concatenate([part.symbols for part in parts]),
+        labels={name: np.concatenate([part.labels[name] for part in parts]) for name in predicted},
+        predictions={
+            name: np.concatenate(
+                [
+                    part.predictions[name].cpu().numpy() if name in part.predictions else absent
+                    for part, absent in zip(parts, missing[name], strict=True)
+                ]
+            )
+            for name in predicted
+        },
+    )
 
 
 def accuracy(comparison: Comparison) -> Accuracy:
     """Reduce a comparison to MAE = ⟨|Δ|⟩ and RMSE = ⟨Δ²⟩^½ over the components that carry a label."""
-    energy = MILLI * (comparison.energy - comparison.energy_label)
-    forces = MILLI * (comparison.forces - comparison.forces_label)
+    errors, of_element = {}, {}
     elements = sorted(set(comparison.symbols.tolist()))
-    by_element = {symbol: _rmse(forces[comparison.symbols == symbol]) for symbol in elements}
-    return Accuracy(
-        n=len(comparison.num_atoms),
-        energy_mae_meV=_mae(energy),
-        energy_rmse_meV=_rmse(energy),
-        energy_rmse_meV_per_atom=_rmse(energy / comparison.num_atoms),
-        force_mae_meV_A=_mae(forces),
-        force_rmse_meV_A=_rmse(forces),
-        force_rmse_meV_A_of_element={symbol: value for symbol, value in by_element.items() if value is not None},
-        stress_rmse_meV_A3=_rmse(MILLI * (comparison.stress - comparison.stress_label)),
-    )
+    for name in filter(comparison.labelled, comparison.predictions):
+        quantity, there = QUANTITIES[name], ~np.isnan(comparison.labels[name])
+        for per_atom in (False, True) if quantity.per_atom else (False,):
+            difference = MILLI * comparison.error(name, per_atom=per_atom)[there]
+            errors[quantity.metric("mae", per_atom=per_atom)] = float(np.abs(difference).mean())
+            errors[quantity.metric("rmse", per_atom=per_atom)] = _rms(difference)
+        if quantity.of == "atom":
+            difference, found = MILLI * comparison.error(name), {}
+            for symbol in elements:
+                chosen = comparison.symbols == symbol
+                if there[chosen].any():
+                    found[symbol] = _rms(difference[chosen][there[chosen]])
+            of_element[quantity.metric("rmse")] = found
+    return Accuracy(len(comparison.num_atoms), errors, of_element)
+
+
+class _Part(NamedTuple):
+    """One batch: as `Comparison`, but labels of all quantities, and predictions that may still be under way."""
+
+    num_atoms: np.ndarray
+    symbols: np.ndarray
+    labels: dict[str, np.ndarray]
+    predictions: dict[str, torch.Tensor]
+
+
+def _compare_batch(potential: Potential, graphs: Sequence[Graph], names: Sequence[str]) -> _Part:
+    """Predict one batch; without its labels, since some graphs may have one that others lack."""
+    batch = collate([replace(graph, labels={}) for graph in graphs])
+    present = [name for name in names if any(name in graph.labels for graph in graphs)]
+    prediction = potential(batch.to(potential.device), **derivatives(present))
+    values = {name: value.detach() for name in present if (value := prediction.get(name)) is not None}
+    symbols = np.asarray(potential.elements)[batch.species.numpy()]
+    return _Part(batch.num_atoms.numpy(), symbols, {name: _labels(graphs, name) for name in names}, values)
+
+
+def _labels(graphs: Sequence[Graph], name: str) -> np.ndarray:
+    """Labels of the graphs, one after another, NaN where there is none."""
+    quantity = QUANTITIES[name]
+    values = [
+        graph.labels[name].numpy() if name in graph.labels else np.full(quantity.shape(graph.num_atoms), np.nan)
+        for graph in graphs
+    ]
+    return np.concatenate(values) if quantity.of == "atom" else np.stack(values)
 
 
 def _graph(potential: Potential, frame: Configuration | Graph) -> Graph:
@@ -98,47 +171,21 @@ def _graph(potential: Potential, frame: Configuration | Graph) -> Graph:
 
 
 def _batches(graphs: Iterable[Graph], batch_size: int) -> Iterator[list[Graph]]:
-    """Cut ``graphs`` into batches, in their order; those with a stress label, which needs a cell, stay apart."""
-    for _, alike in groupby(graphs, key=lambda graph: graph.stress is not None):
+    """Cut ``graphs`` into batches, in their order; those with a label that needs a volume stay apart."""
+    for _, alike in groupby(graphs, key=lambda graph: any(QUANTITIES[name].per_volume for name in graph.labels)):
         while batch := list(islice(alike, batch_size)):
             yield batch
 
 
-def _compare_batch(potential: Potential, graphs: list[Graph], batch: Batch, prediction: Prediction) -> tuple:
-    """The columns of `Comparison` for one batch, in the order of its fields."""
-    energy, forces = _array(prediction.energy), _array(prediction.forces)
-    finite = np.isfinite(energy) & _per_graph_finite(forces, graphs)
-    if not finite.all():
-        bad = graphs[int(np.argmin(finite))]
-        raise DataError(f"{bad.origin}: the predicted energy or forces are not finite; look at the positions.")
-    labels = _labels(graphs)
-    stress = _array(prediction.stress) if prediction.stress is not None else np.full((len(graphs), 3, 3), np.nan)
-    symbols = np.asarray(potential.elements)[_array(batch.species)]
-    return _array(batch.num_atoms), symbols, labels[0], energy, labels[1], forces, labels[2], stress
+def _require_finite(comparison: Comparison, frames: Sequence[Configuration | Graph]) -> None:
+    for name, predicted in comparison.predictions.items():
+        wrong = ~np.isfinite(predicted) & ~np.isnan(comparison.labels[name])
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0, 0])
+            if QUANTITIES[name].of == "atom":
+                row = int(np.searchsorted(np.cumsum(comparison.num_atoms), row, side="right"))
+            raise DataError(f"{frames[row].origin}: the prediction of {name} is not finite; look at the positions.")
 
 
-def _labels(graphs: list[Graph]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energies [graphs], forces [atoms, 3] and stresses [graphs, 3, 3] of the graphs, NaN where there is none."""
-    energy = np.array([np.nan if graph.energy is None else float(graph.energy) for graph in graphs])
-    forces = [np.full((len(g.species), 3), np.nan) if g.forces is None else _array(g.forces) for g in graphs]
-    stress = [np.full((3, 3), np.nan) if graph.stress is None else _array(graph.stress) for graph in graphs]
-    return energy, np.concatenate(forces), np.stack(stress)
-
-
-def _per_graph_finite(forces: np.ndarray, graphs: list[Graph]) -> np.ndarray:
-    ends = np.cumsum([len(graph.species) for graph in graphs])
-    return np.array([bool(np.isfinite(part).all()) for part in np.split(forces, ends[:-1])])
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
-
-
-def _mae(difference: np.ndarray) -> float | None:
-    labelled = difference[~np.isnan(difference)]
-    return float(np.abs(labelled).mean()) if labelled.size else None
-
-
-def _rmse(difference: np.ndarray) -> float | None:
-    labelled = difference[~np.isnan(difference)]
-    return float(np.sqrt((labelled**2).mean())) if labelled.size else None
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt((difference**2).mean()))

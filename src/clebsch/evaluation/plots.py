@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.evaluation.accuracy import MILLI, Comparison
 from clebsch.plotting import PALETTE, colours, figure, legend, save_figure
 
 
 def plot_learning_curve(history: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Write the validation errors against the epoch to ``path`` (its suffix picks the format)."""
-    drawn, axes = figure(2)
-    draw_learning_curve(axes[0], history, "valid_energy_rmse_meV_per_atom", "energy RMSE (meV/atom)")
-    draw_learning_curve(axes[1], history, "valid_forces_rmse_meV_per_angstrom", "force RMSE (meV/Å)")
+    """Write the validation errors of every quantity against the epoch to ``path`` (its suffix picks the format)."""
+    found = {key for row in history for key in row}
+    quantities = _drawn(item for item in QUANTITIES.values() if f"valid_{item.validation_metric}" in found)
+    drawn, axes = figure(len(quantities))
+    for axis, item in zip(axes, quantities, strict=True):
+        label = f"{item.name} RMSE ({item.milli_unit(per_atom=item.per_atom)})"
+        draw_learning_curve(axis, history, f"valid_{item.validation_metric}", label)
     return save_figure(drawn, path)
 
 
 def plot_parity(comparisons: Mapping[str, Comparison], path: str | Path) -> Path:
-    """Write energies and force components, predicted against labelled, of every named set to ``path``."""
-    drawn, axes = figure(2)
-    draw_energy_parity(axes[0], comparisons)
-    draw_force_parity(axes[1], comparisons)
+    """Write all quantities, predicted against labelled, of every named set to ``path``."""
+    found = comparisons.values()
+    quantities = _drawn(item for name, item in QUANTITIES.items() if any(part.labelled(name) for part in found))
+    drawn, axes = figure(len(quantities))
+    for axis, quantity in zip(axes, quantities, strict=True):
+        draw_parity(axis, comparisons, quantity)
     return save_figure(drawn, path)
 
 
@@ -40,25 +46,25 @@ def draw_learning_curve(axes: Axes, history: Sequence[Mapping[str, Any]], key: s
     axes.set_ylabel(label)
 
 
-def draw_energy_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
-    """Draw energies per atom (meV), each set's mean label as its zero, one colour per set."""
+def draw_parity(axes: Axes, comparisons: Mapping[str, Comparison], quantity: Quantity) -> None:
+    """Draw all components, one colour per set; energies per atom (meV), each set's mean label as its zero."""
+    energies = quantity.per_atom and quantity.character == "scalar"
     for colour, layer, (name, comparison) in _layers(comparisons):
-        label, predicted = (MILLI * e / comparison.num_atoms for e in (comparison.energy_label, comparison.energy))
-        if np.isnan(label).all():
+        if not comparison.labelled(quantity.name):
             continue
-        zero = np.nanmean(label)
-        axes.scatter(label - zero, predicted - zero, s=6, color=colour, label=name, linewidths=0, zorder=layer)
-    _finish_parity(axes, "energy (meV/atom)")
+        label, predicted = comparison.labels[quantity.name], comparison.predictions[quantity.name]
+        if energies:
+            label, predicted = (MILLI * values / comparison.num_atoms for values in (label, predicted))
+            label, predicted = label - np.nanmean(label), predicted - np.nanmean(label)
+        size = 3 if quantity.of == "atom" else 6
+        axes.scatter(label.ravel(), predicted.ravel(), s=size, color=colour, label=name, linewidths=0, zorder=layer)
+    unit = quantity.milli_unit(per_atom=True) if energies else quantity.unit
+    _finish_parity(axes, f"{quantity.name} ({unit})")
 
 
-def draw_force_parity(axes: Axes, comparisons: Mapping[str, Comparison]) -> None:
-    """Draw force components (eV/Å), one colour per set."""
-    for colour, layer, (name, comparison) in _layers(comparisons):
-        if np.isnan(comparison.forces_label).all():
-            continue
-        label, predicted = comparison.forces_label.ravel(), comparison.forces.ravel()
-        axes.scatter(label, predicted, s=3, color=colour, label=name, linewidths=0, zorder=layer)
-    _finish_parity(axes, "force component (eV/Å)")
+def _drawn(quantities: Iterable[Quantity]) -> list[Quantity]:
+    """The quantities of a figure, which has at least one."""
+    return list(quantities) or [QUANTITIES["energy"]]
 
 
 def _layers(comparisons: Mapping[str, Comparison]) -> list[tuple[str, float, tuple[str, Comparison]]]:

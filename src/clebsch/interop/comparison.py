@@ -44,18 +44,18 @@ def compare(potential: Potential, frame: PublishedFrame, *, average_energy: floa
         frame: results of a published code.
         average_energy: what the code adds per structure, in eV (PACE).
     """
-    published = frame.configuration
-    batch = potential.batch([published])
-    prediction = potential(batch, forces=True, stress=published.stress is not None)
+    labels = frame.configuration.labels
+    batch = potential.batch([frame.configuration])
+    prediction = potential(batch, forces=True, stress="stress" in labels)
     with torch.no_grad():
         vectors = edge_vectors(batch, batch.positions, batch.cell).to(potential.dtype)
         layers = potential.model(vectors, batch.edges).readouts["energy"].numpy()
     stress = None
     if prediction.stress is not None:
-        stress = relative_difference(prediction.stress[0].numpy(), published.stress)
+        stress = relative_difference(prediction.stress[0].numpy(), labels["stress"])
     return Difference(
-        energy=relative_difference(prediction.energy.numpy() + average_energy, published.energy),
-        forces=relative_difference(prediction.forces.numpy(), published.forces),
+        energy=relative_difference(prediction.energy.numpy() + average_energy, labels["energy"]),
+        forces=relative_difference(prediction.forces.numpy(), labels["forces"]),
         stress=stress,
         layers=relative_difference(layers[:, layers.shape[1] - frame.layer_energy.shape[1] :], frame.layer_energy),
     )

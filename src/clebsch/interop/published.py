@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from clebsch.data import Configuration
+from clebsch.data import QUANTITIES, Configuration
 from clebsch.errors import CheckpointError, ConfigError, did_you_mean
 
 Array = np.ndarray
@@ -214,14 +214,13 @@ def read_published(path: str | Path) -> PublishedModel:
 
 
 def _frame(tensors: Mapping[str, Array], origin: str) -> PublishedFrame:
+    shapes = {name: item.shape(len(tensors["numbers"])) for name, item in QUANTITIES.items() if name in tensors}
     configuration = Configuration(
         numbers=tensors["numbers"],
         positions=tensors["positions"],
         cell=tensors["cell"],
         pbc=tensors["pbc"].astype(bool),
-        energy=float(tensors["energy"]),
-        forces=tensors["forces"],
-        stress=tensors.get("stress"),
+        labels={name: tensors[name].reshape(shape) for name, shape in shapes.items()},
         origin=origin,
     )
     return PublishedFrame(configuration, tensors["node_layer_energy"])

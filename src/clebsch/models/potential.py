@@ -68,7 +68,7 @@ class Prediction:
         interaction_energy: energy without E0 in eV.
         forces: eV/Å, or None.
         stress: +(1/V) dE/dstrain in eV/Å^3, or None.
-        outputs: what terms predict besides, by the name of the quantity.
+        outputs: what terms predict besides, by the name of the quantity; `get` finds all quantities.
     """
 
     energy: Float64[Tensor, " graphs"]
@@ -78,6 +78,10 @@ class Prediction:
     forces: Float64[Tensor, "atoms 3"] | None = None
     stress: Float64[Tensor, "graphs 3 3"] | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def get(self, quantity: str) -> Tensor | None:
+        """Return the values of a quantity of `clebsch.data.quantities`, None if they are not there."""
+        return self.outputs[quantity] if quantity in self.outputs else getattr(self, quantity, None)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def compute_frames(potential: Potential, configurations: Iterable[Configuration]
     """Return ``configurations`` with what ``potential`` gives for them."""
     frames = []
     for configuration in configurations:
-        bare = replace(configuration, energy=None, forces=None, stress=None)
+        bare = replace(configuration, labels={})
         prediction = potential(potential.batch([bare]), forces=True)
         frames.append(ReferenceFrame(bare, prediction.energy.item(), prediction.forces.cpu().numpy()))
     return frames

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.evaluation import Comparison
 from clebsch.evaluation.accuracy import MILLI
 from clebsch.plotting import PALETTE, colours
@@ -21,10 +22,9 @@ Chart = tuple[list[dict[str, Any]], dict[str, Any]]
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> Chart:
     """Errors of the validation set and the training loss against the epoch."""
     names = {
-        "valid_energy_rmse_meV_per_atom": ("energy, meV/atom", "y"),
-        "valid_forces_rmse_meV_per_angstrom": ("forces, meV/Å", "y"),
-        "train_loss": ("training loss", "y2"),
-    }
+        f"valid_{item.validation_metric}": (f"{item.name}, {item.milli_unit(per_atom=item.per_atom)}", "y")
+        for item in QUANTITIES.values()
+    } | {"train_loss": ("training loss", "y2")}
     traces = [
         {
             "x": [row["epoch"] for row in history if key in row],
@@ -45,27 +45,36 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Chart:
     return traces, layout
 
 
-def force_parity(comparisons: Mapping[str, Comparison]) -> Chart:
-    """Predicted against labelled force components of the last set that has them, by element; else no traces."""
+def prediction_charts(comparisons: Mapping[str, Comparison]) -> Iterator[Chart]:
+    """Yield the charts of every quantity: what atoms have by element, what configurations have by set."""
+    for name, quantity in QUANTITIES.items():
+        labelled = {part: found for part, found in comparisons.items() if found.labelled(name)}
+        if labelled and quantity.of == "atom":
+            yield parity(labelled, quantity)
+            yield distribution(labelled, quantity)
+        elif labelled:
+            yield residuals(labelled, quantity)
+
+
+def parity(comparisons: Mapping[str, Comparison], quantity: Quantity) -> Chart:
+    """Predicted against labelled components of the last set, by element."""
+    name, found = list(comparisons.items())[-1]
     traces = []
-    labelled = [item for item in comparisons.items() if not np.isnan(item[1].forces_label).all()]
-    if not labelled:
-        return [], {}
-    name, found = labelled[-1]
     elements = sorted(set(found.symbols.tolist()))
     for colour, symbol in zip(colours(len(elements)), elements, strict=True):
-        label, predicted = (array[found.symbols == symbol].ravel() for array in (found.forces_label, found.forces))
+        pair = (found.labels[quantity.name], found.predictions[quantity.name])
+        label, predicted = (array[found.symbols == symbol].ravel() for array in pair)
         traces.append(_points(label, predicted, symbol, colour))
-    return traces, _square(f"Forces, {name}, eV/Å", "labelled", "predicted")
+    return traces, _square(f"{quantity.name.capitalize()}, {name}, {quantity.unit}", "labelled", "predicted")
 
 
-def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
-    """Distribution of force errors by element, all sets together."""
+def distribution(comparisons: Mapping[str, Comparison], quantity: Quantity) -> Chart:
+    """Distribution of errors by element, all sets together."""
     symbols = np.concatenate([found.symbols for found in comparisons.values()])
-    errors = np.concatenate([MILLI * (found.forces - found.forces_label) for found in comparisons.values()])
-    known = ~np.isnan(errors).any(axis=1)
+    errors = np.concatenate([MILLI * found.error(quantity.name) for found in comparisons.values()])
+    known = ~np.isnan(errors.reshape(len(errors), -1)).any(axis=1)
     symbols, errors, traces = symbols[known], errors[known], []
-    width = max(float(4 * np.std(errors)), 1e-9) if len(errors) else 1.0
+    width = max(float(4 * np.std(errors)), 1e-9)
     elements = sorted(set(symbols.tolist()))
     for colour, symbol in zip(colours(len(elements)), elements, strict=True):
         values = errors[symbols == symbol].ravel().clip(-width, width)
@@ -74,25 +83,28 @@ def force_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
         line = {"color": colour, "shape": "hvh"}
         traces.append({"x": _rounded(centers), "y": _rounded(counts), "name": symbol, "mode": "lines", "line": line})
     layout = {
-        "title": {"text": "Force errors by element"},
-        "xaxis": {"title": {"text": "error, meV/Å"}},
+        "title": {"text": f"Errors of {quantity.name} by element"},
+        "xaxis": {"title": {"text": f"error, {quantity.milli_unit()}"}},
         "yaxis": {"title": {"text": "density"}},
     }
     return traces, layout
 
 
-def energy_residuals(comparisons: Mapping[str, Comparison]) -> Chart:
-    """Energy errors per atom against the labelled energy above each set's lowest, by set."""
-    traces = []
+def residuals(comparisons: Mapping[str, Comparison], quantity: Quantity) -> Chart:
+    """Errors against the labels, by set, per atom of what is extensive; energies above each set's lowest."""
+    traces, unit = [], quantity.milli_unit(per_atom=quantity.per_atom)
+    above = " above the lowest" if quantity.character == "scalar" else ""
     for colour, (name, found) in zip(colours(len(comparisons)), comparisons.items(), strict=True):
-        label = MILLI * found.energy_label / found.num_atoms
-        error = MILLI * (found.energy - found.energy_label) / found.num_atoms
-        if not np.isnan(label).all():
-            traces.append(_points(label - np.nanmin(label), error, name, colour))
+        label = MILLI * found.labels[quantity.name]
+        if quantity.per_atom:
+            label = label / found.num_atoms.reshape(-1, *[1] * (label.ndim - 1))
+        label = label - np.nanmin(label) if above else label
+        error = MILLI * found.error(quantity.name, per_atom=quantity.per_atom)
+        traces.append(_points(label.ravel(), error.ravel(), name, colour))
     layout = {
-        "title": {"text": "Energy errors"},
-        "xaxis": {"title": {"text": "labelled energy above the lowest, meV/atom"}},
-        "yaxis": {"title": {"text": "error, meV/atom"}},
+        "title": {"text": f"Errors of {quantity.name}"},
+        "xaxis": {"title": {"text": f"labelled {quantity.name}{above}, {unit}"}},
+        "yaxis": {"title": {"text": f"error, {unit}"}},
     }
     return traces, layout
 

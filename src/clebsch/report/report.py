@@ -9,8 +9,10 @@ from typing import Any
 
 from clebsch.benchmark.run import RESULTS_NAME as BENCHMARK_NAME
 from clebsch.benchmark.tables import as_markdown, published_rows
+from clebsch.data import Quantity
 from clebsch.errors import ConfigError
 from clebsch.evaluation import compare
+from clebsch.evaluation.metrics import compared, present_names, table_cell, table_title
 from clebsch.models.serialization import load_potential
 from clebsch.recipe import DatasetSource, FileSource, load_recorded
 from clebsch.report import charts
@@ -50,20 +52,21 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
 def run_page(folder: Path) -> Page:
     """Learning curves, errors beside published ones, parity and residuals by element, the worst configurations."""
     config = load_recorded(folder / CONFIG_NAME)
-    results = json.loads((folder / RESULTS_NAME).read_text())
+    results = present_names(json.loads((folder / RESULTS_NAME).read_text()))
     potential, sets = load_potential(folder / POTENTIAL_NAME), read_sets(config.data, config.seed)
     frames = {"valid": sets.valid, **sets.tests}
     comparisons = {name: compare(potential, part) for name, part in frames.items()}
     page = Page(folder.resolve().name)
-    page.section("Errors", "Root mean square errors, energy (meV per configuration) / force (meV/Å).")
-    page.table(*_error_table(results["errors"], config.data))
+    quantities = compared(results["errors"].values(), "rmse")
+    page.section("Errors", f"{table_title(quantities, 'rmse')}.")
+    page.table(*_error_table(results["errors"], config.data, quantities))
     page.table(["", "value"], _facts(results))
     if (folder / METRICS_NAME).is_file():
         page.section("Training")
         page.chart(*charts.learning_curves(read_metrics(folder / METRICS_NAME)))
     page.section("Predictions")
-    for chart in (charts.force_parity, charts.force_residuals, charts.energy_residuals):
-        page.chart(*chart(comparisons))
+    for chart in charts.prediction_charts(comparisons):
+        page.chart(*chart)
     worst = worst_frames(frames, comparisons)
     if worst:
         page.section("The worst configurations", "Ordered by force error; atoms are coloured by theirs.")
@@ -75,7 +78,7 @@ def run_page(folder: Path) -> Page:
 
 def study_page(folder: Path) -> Page:
     """The table of a study, accuracy against cost, domains, and the effect of every axis."""
-    groups = json.loads((folder / STUDY_NAME).read_text())["groups"]
+    groups = present_names(json.loads((folder / STUDY_NAME).read_text()))["groups"]
     if not groups:
         raise ConfigError(f"'{folder}': no cell of the study has been finished. Run clebsch sweep first.")
     page = Page(folder.resolve().name)
@@ -107,14 +110,13 @@ def benchmark_page(folder: Path) -> Page:
 
 
 def _error_table(
-    errors: Mapping[str, Mapping[str, Any]], source: DatasetSource | FileSource
+    errors: Mapping[str, Mapping[str, Any]], source: DatasetSource | FileSource, quantities: Sequence[Quantity]
 ) -> tuple[list[str], Sequence[Sequence[str]]]:
     """Errors by set and, for the training set that they were trained on, those of the published models."""
     sets = list(errors)
-    own = [f"{_number(errors[name]['energy_rmse_meV'])} / {_number(errors[name]['force_rmse_meV_A'])}" for name in sets]
-    rows = [["this run", *own]]
+    rows = [["this run", *(table_cell(errors[name].get(q.metric("rmse")) for q in quantities) for name in sets)]]
     if isinstance(source, DatasetSource) and source.train in (None, "train_300K"):
-        rows += published_rows(source.dataset, sets)
+        rows += published_rows(source.dataset, sets, quantities)
     return ["", *sets], rows
 
 
@@ -126,7 +128,3 @@ def _facts(results: Mapping[str, Any]) -> list[list[str]]:
         *([["best epoch", str(fit["best_epoch"])]] if "best_epoch" in fit else []),
         ["configurations", str(results["statistics"]["num_graphs"])],
     ]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

@@ -22,7 +22,9 @@ def worst_frames(
     found = []
     for name, frames in sets.items():
         comparison = comparisons[name]
-        errors = MILLI * np.linalg.norm(comparison.forces - comparison.forces_label, axis=1)
+        if not comparison.labelled("forces"):
+            continue
+        errors = MILLI * np.linalg.norm(comparison.error("forces"), axis=1)
         parts = np.split(errors, np.cumsum(comparison.num_atoms)[:-1])
         found += [(name, frame, part) for frame, part in zip(frames, parts, strict=True) if not np.isnan(part).any()]
     return sorted(found, key=lambda item: -float(np.sqrt(np.mean(item[2] ** 2))))[:count]

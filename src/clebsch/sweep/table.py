@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from clebsch.evaluation import METRICS
+from clebsch.data import QUANTITIES
+from clebsch.evaluation.metrics import compared, present_names, table_title
 from clebsch.run import POTENTIAL_NAME, RESULTS_NAME, describe_file
 from clebsch.sweep.study import BASE, Cell, name_of
 
@@ -39,14 +40,15 @@ class Group:
 def read_row(cell: Cell, study: Path, metric: Literal["rmse", "mae"]) -> Row:
     """Read what a finished cell left."""
     folder = cell.directory(study)
-    results = json.loads((folder / RESULTS_NAME).read_text())
+    results = present_names(json.loads((folder / RESULTS_NAME).read_text()))
     numbers = {
         "seconds": results["fit"]["seconds"],
         "parameters": results["num_parameters"],
         "flop_per_atom": describe_file(folder / POTENTIAL_NAME).flops_per_atom,
     }
     for name, errors in results["errors"].items():
-        numbers |= {f"{name}/{kind}": errors[kind] for kind in METRICS[metric] if errors[kind] is not None}
+        kinds = [quantity.metric(metric) for quantity in QUANTITIES.values()]
+        numbers |= {f"{name}/{kind}": errors[kind] for kind in kinds if errors.get(kind) is not None}
     return Row(cell.labels, cell.seed, cell.digest, numbers)
 
 
@@ -69,7 +71,7 @@ def _group(labels: dict[str, str], rows: list[Row]) -> Group:
 
 def force_errors(means: Sequence[Mapping[str, float]]) -> list[str]:
     """Names of the force errors that all of ``means`` have, in the order of the sets."""
-    return [name for name in means[0] if "/force_" in name and all(name in mean for mean in means)]
+    return [name for name in means[0] if "/forces_" in name and all(name in mean for mean in means)]
 
 
 def axis_effects(groups: Sequence[Mapping[str, Any]], axis: str, metric: str) -> dict[str, tuple[float, float]]:
@@ -98,7 +100,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_markdown(groups: Sequence[Group]) -> str:
-    """One line per group: error of energy (meV) / forces (meV/Å) on every set, ± over seeds where there are several.
+    """One line per group: errors of the quantities on every set, ± over seeds where there are several.
 
     A grid has one column per axis; where axes are varied one at a time, one column names what differs from the base.
     """
@@ -109,20 +111,20 @@ def as_markdown(groups: Sequence[Group]) -> str:
     sets = list(dict.fromkeys(name.rpartition("/")[0] for group in groups for name in group.mean if "/" in name))
     head = [*axes, "seeds", "parameters", "Mflop/atom", "s", *sets]
     lines = [head, ["---"] * len(head)]
+    kind = "mae" if any("_mae_" in name for name in groups[0].mean) else "rmse"
+    quantities = compared(({name.rpartition("/")[2]: mean for name, mean in g.mean.items()} for g in groups), kind)
     for group in groups:
         costs = [f"{group.mean['parameters']:,.0f}", f"{group.mean['flop_per_atom'] / 1e6:.2f}"]
-        cells = [_cell(group, name) for name in sets]
+        cells = [_cell(group, [f"{name}/{quantity.metric(kind)}" for quantity in quantities]) for name in sets]
         labels = [name_of(group.labels)] if one_at_a_time else [group.labels.get(axis, "") for axis in axes]
         lines.append([*labels, str(len(group.seeds)), *costs, f"{group.mean['seconds']:.0f}", *cells])
     table = "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines)
-    kind = "MAE" if any("_mae_" in name for name in groups[0].mean) else "RMSE"
-    return f"{kind}, energy (meV per configuration) / force (meV/Å):\n\n{table}\n"
+    return f"{table_title(quantities, kind)}:\n\n{table}\n"
 
 
-def _cell(group: Group, name: str) -> str:
+def _cell(group: Group, keys: Sequence[str]) -> str:
     parts = []
-    for quantity in ("energy_", "force_"):
-        key = next((key for key in group.mean if key.startswith(f"{name}/{quantity}")), "")
+    for key in keys:
         spread = group.spread.get(key)
         value = f"{group.mean[key]:.2f}" if key in group.mean else "–"
         parts.append(value if spread is None else f"{value} ± {spread:.2f}")

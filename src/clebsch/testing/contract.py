@@ -9,11 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from clebsch.data import Batch, Configuration
+from clebsch.data import QUANTITIES, Batch, Configuration
 from clebsch.models import Prediction
 from clebsch.testing.systems import batch_of
 
-UNITS = {"energy": "eV", "node_energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3"}
+UNITS = {"node_energy": "eV", **{name: quantity.unit for name, quantity in QUANTITIES.items()}}
 SMALLEST_SIZE = 1e-6  # below this (eV, eV/Å, eV/Å^3) a potential is zero, and so are its errors
 # Total energies of 10^4 eV carry rounding errors of 10^-12 eV, which a weak interaction must not be blamed for.
 ENERGY_FLOOR = 1e-5
@@ -128,9 +128,9 @@ class Comparison:
         """Compare all of ``found`` that ``expected`` has; ``sizes`` where those of ``expected`` are not typical."""
         sizes = sizes or sizes_of(expected)
         for name, unit in UNITS.items():
-            value = getattr(expected, name)
+            value = expected.get(name)
             if value is not None:
-                self.add(f"{name} of {where}", getattr(found, name), value, sizes[name], unit)
+                self.add(f"{name} of {where}", found.get(name), value, sizes[name], unit)
 
     def fail(self, why: str) -> None:
         """Record a failure that has no number."""
@@ -151,10 +151,10 @@ class Comparison:
 
 def sizes_of(prediction: Prediction) -> dict[str, float]:
     """Natural size of each quantity: energies without E0, and no smaller than what the largest force makes of 1 Å."""
-    forces = 0.0 if prediction.forces is None else largest(prediction.forces)
-    energy = max(largest(prediction.interaction_energy), forces, ENERGY_FLOOR * largest(prediction.energy))
-    stress = 0.0 if prediction.stress is None else largest(prediction.stress)
-    return {"energy": energy, "node_energy": energy, "forces": forces, "stress": stress}
+    values = {name: prediction.get(name) for name in QUANTITIES}
+    sizes = {name: 0.0 if value is None else largest(value) for name, value in values.items()}
+    energy = max(largest(prediction.interaction_energy), sizes["forces"], ENERGY_FLOOR * sizes["energy"])
+    return {**sizes, "energy": energy, "node_energy": energy}
 
 
 def largest(values: torch.Tensor) -> float:

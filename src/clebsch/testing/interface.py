@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clebsch.data import Batch, build_graph, collate
+from clebsch.data import QUANTITIES, Batch, build_graph, collate
 from clebsch.models import Prediction
 from clebsch.testing.contract import (
     CheckResult,
@@ -104,18 +104,18 @@ def _compare_without_edges(comparison: Comparison, potential: PotentialLike, rng
 def _check_shapes(comparison: Comparison, prediction: Prediction, batch: Batch, *, stress: bool) -> None:
     atoms, graphs = len(batch.species), batch.num_graphs
     shapes = {
-        "energy": (graphs,),
         "node_energy": (atoms,),
         "interaction_energy": (graphs,),
         "layer_energy": (graphs, prediction.layer_energy.shape[-1]),
-        "forces": (atoms, 3),
     }
-    if stress:
-        shapes["stress"] = (graphs, 3, 3)
-    elif prediction.stress is not None:
+    asked = ("energy", "forces", "stress") if stress else ("energy", "forces")
+    for name, quantity in QUANTITIES.items():
+        if name in asked or prediction.get(name) is not None:
+            shapes[name] = (atoms if quantity.of == "atom" else graphs, *quantity.components)
+    if not stress and prediction.stress is not None:
         comparison.fail("a stress that was not asked for")
     for name, shape in shapes.items():
-        value = getattr(prediction, name)
+        value = prediction.get(name)
         if value is None or tuple(value.shape) != shape or value.dtype != torch.float64:
             came = "None" if value is None else f"{tuple(value.shape)} {value.dtype}"
             comparison.fail(f"{name}: expected {shape} torch.float64, got {came}")

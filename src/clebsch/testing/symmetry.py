@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from clebsch.data import Batch, Configuration
+from clebsch.data import QUANTITIES, Batch, Configuration, Quantity
 from clebsch.models import Prediction
 from clebsch.o3 import random_rotation
 from clebsch.ops import Edges
@@ -151,11 +152,8 @@ def _compare_orthogonal(
         before = predict(potential, [configuration], stress=stress)
         after = predict(potential, [deformed(configuration, matrix)], stress=stress)
         turn = torch.as_tensor(matrix, device=before.energy.device)
-        if before.forces is not None:
-            before.forces = before.forces @ turn.T
-        if before.stress is not None:
-            before.stress = turn @ before.stress @ turn.T
-        comparison.add_prediction(f"a {configuration.origin}", after, before)
+        expected = _mapped(before, partial(_turned, turn))
+        comparison.add_prediction(f"a {configuration.origin}", after, expected)
 
 
 def _compare_batch(
@@ -170,27 +168,50 @@ def _compare_batch(
         comparison.add_prediction(f"a {configuration.origin} in a batch", part, alone, sizes_of(together))
 
 
+def _mapped(
+    prediction: Prediction, change: Callable[[Quantity, torch.Tensor], torch.Tensor], **others: torch.Tensor
+) -> Prediction:
+    """The prediction with the values of every quantity changed."""
+    values = {name: (quantity, prediction.get(name)) for name, quantity in QUANTITIES.items()}
+    changed = {name: change(quantity, value) for name, (quantity, value) in values.items() if value is not None}
+    outputs = {name: changed.pop(name) for name in prediction.outputs if name in changed}
+    return replace(prediction, **changed, **others, outputs=outputs)
+
+
+def _turned(turn: torch.Tensor, quantity: Quantity, value: torch.Tensor) -> torch.Tensor:
+    if quantity.character == "scalar":
+        return value
+    return value @ turn.T if quantity.character == "vector" else turn @ value @ turn.T
+
+
 def _of_atoms(prediction: Prediction, atoms: torch.Tensor) -> Prediction:
-    forces = None if prediction.forces is None else prediction.forces[atoms]
-    return replace(prediction, node_energy=prediction.node_energy[atoms], forces=forces)
+    return _mapped(
+        prediction,
+        lambda quantity, value: value[atoms] if quantity.of == "atom" else value,
+        node_energy=prediction.node_energy[atoms],
+    )
 
 
 def _of_graph(prediction: Prediction, graph: int) -> Prediction:
     one = slice(graph, graph + 1)
-    return replace(
+    return _mapped(
         prediction,
-        energy=prediction.energy[one],
+        lambda quantity, value: value if quantity.of == "atom" else value[one],
         layer_energy=prediction.layer_energy[one],
         interaction_energy=prediction.interaction_energy[one],
-        stress=None if prediction.stress is None else prediction.stress[one],
     )
 
 
 def _doubled(prediction: Prediction) -> Prediction:
     """The prediction of two copies of one crystal."""
-    forces = None if prediction.forces is None else prediction.forces.repeat(2, 1)
-    energies = {"energy": 2 * prediction.energy, "interaction_energy": 2 * prediction.interaction_energy}
-    return replace(prediction, node_energy=prediction.node_energy.repeat(2), forces=forces, **energies)
+
+    def doubled(quantity: Quantity, value: torch.Tensor) -> torch.Tensor:
+        if quantity.of == "atom":
+            return torch.cat([value, value])
+        return 2 * value if quantity.extensive else value
+
+    twice = 2 * prediction.interaction_energy
+    return _mapped(prediction, doubled, node_energy=prediction.node_energy.repeat(2), interaction_energy=twice)
 
 
 def _shuffle_edges(batch: Batch, rng: np.random.Generator) -> Batch:

@@ -124,9 +124,6 @@ def empty_graph(num_elements: int) -> Graph:
         cell=torch.zeros(3, 3, dtype=torch.float64),
         edges=Edges.of(index, index, index, num_elements),
         shifts=vectors,
-        energy=None,
-        forces=None,
-        stress=None,
         pbc=torch.zeros(3, dtype=torch.bool),
         origin="graph without atoms",
     )

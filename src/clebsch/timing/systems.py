@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from clebsch.data import Configuration, LabelKeys
+from clebsch.data import Configuration
 from clebsch.errors import ConfigError, did_you_mean
 
 # Relaxed with GFN2-xTB; Å.
@@ -129,8 +129,8 @@ def _read(path: str, count: int) -> list[Atoms]:
 
 
 def _labelled(atoms: Atoms) -> Configuration:
-    configuration = Configuration.from_atoms(atoms, LabelKeys(energy=None, forces=None), origin="benchmark")
-    return replace(configuration, energy=0.0, forces=np.zeros((len(atoms), 3)))
+    configuration = Configuration.from_atoms(atoms, origin="benchmark")
+    return replace(configuration, labels={"energy": np.zeros(()), "forces": np.zeros((len(atoms), 3))})
 
 
 def _factors(count: int) -> tuple[int, int, int]:

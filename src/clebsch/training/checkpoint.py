@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clebsch.data import Graph
+from clebsch.data.quantities import FIRST
 from clebsch.errors import CheckpointError
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
@@ -20,11 +23,12 @@ CHECKPOINT = FileFormat(kind="training checkpoint", version=2)
 
 def save_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
     """Write ``state`` and the ``identity`` of its run to ``path``, atomically."""
-    write_tensor_file(path, state.tensors(), {"identity": dict(identity), "counters": state.counters()}, CHECKPOINT)
+    header = {"identity": dict(identity), "arithmetic": state.arithmetic(), "counters": state.counters()}
+    write_tensor_file(path, state.tensors(), header, CHECKPOINT)
 
 
 def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
-    """Restore ``state`` from ``path``.
+    """Restore ``state`` from ``path``; what its arithmetic differs in is left in ``state.progress.resumed_with``.
 
     Raises:
         CheckpointError: the file cannot be read, or it belongs to a run whose ``identity`` differs.
@@ -41,6 +45,8 @@ def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[st
             + "\nResume with the settings and data of the checkpoint, or start afresh in another directory."
         )
     state.restore(tensors, header["counters"])
+    current = state.arithmetic()  # the first checkpoints have no such entry, and nothing to compare with
+    state.progress.resumed_with += list_differences(header.get("arithmetic", current), current)
 
 
 def run_identity(
@@ -70,12 +76,19 @@ def run_identity(
 
 
 def data_digest(graphs: Sequence[Graph]) -> dict[str, Any]:
-    """Return the number of ``graphs`` and a SHA-256 digest of their atoms and labels, in order."""
+    """Return the number of ``graphs`` and a SHA-256 digest of their atoms and all their labels, in order."""
     digest = hashlib.sha256()
     for graph in graphs:
-        for tensor in (graph.species, graph.positions, graph.cell, graph.energy, graph.forces, graph.stress):
-            digest.update(b"-" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
+        first = [graph.species, graph.positions, graph.cell, *(graph.labels.get(name) for name in FIRST)]
+        for tensor in first:
+            digest.update(b"-" if tensor is None else _bytes(tensor))
+        for name in sorted(set(graph.labels) - set(FIRST)):
+            digest.update(name.encode() + _bytes(graph.labels[name]))
     return {"configurations": len(graphs), "sha256": digest.hexdigest()}
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.cpu().contiguous().numpy().tobytes()
 
 
 def list_differences(stored: Any, current: Any, key: str = "") -> list[str]:

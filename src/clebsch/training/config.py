@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from clebsch.config import StrictConfig
+from clebsch.data.quantities import FIRST, QUANTITIES
 from clebsch.training.loss import LossConfig
 from clebsch.training.optimizers import Adam, OptimizerConfig
 from clebsch.training.schedules import Constant, Cosine, ScheduleConfig, StageConfig
+
+if TYPE_CHECKING:
+    Metric = str
+else:
+    Metric = Literal[("loss", *(f"{name}_rmse" for name in QUANTITIES))]
 
 
 class TrainConfig(StrictConfig):
@@ -42,7 +48,7 @@ class TrainConfig(StrictConfig):
     max_epochs: int = Field(default=1000, ge=1)
     max_seconds: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
-    best_by: Literal["loss", "energy_rmse", "forces_rmse", "stress_rmse"] = "loss"
+    best_by: Metric = "loss"
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     dimer_weight: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=10.0, gt=0)
@@ -70,9 +76,14 @@ class TrainConfig(StrictConfig):
 
         Limits on time and patience may; the number of epochs too, unless the schedule or the stages depend on it.
         """
-        free = {"max_seconds", "patience", "checkpoint_seconds"}
+        free: dict[str, Any] = dict.fromkeys(("max_seconds", "patience", "checkpoint_seconds"), True)
         if not isinstance(self.schedule, Cosine) and not self.stages:
-            free.add("max_epochs")
+            free["max_epochs"] = True
+        # What is not used is left out, so that runs begun before the key existed go on.
         if not self.dimer_weight:
-            free.add("dimer_weight")  # so that runs begun before this key existed go on
+            free["dimer_weight"] = True
+        losses = [self.loss_config(stage) for stage in range(len(self.stages) + 1)]
+        unused = [name for name in QUANTITIES if name not in FIRST and not any(loss.weight(name) for loss in losses)]
+        free["loss"] = {f"{name}_{setting}" for name in unused for setting in ("weight", "huber_delta")}
+        free["stages"] = {"__all__": {f"{name}_weight" for name in unused}}
         return self.model_dump(mode="json", exclude=free)

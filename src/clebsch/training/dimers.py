@@ -53,14 +53,21 @@ class DimerPrior:
     Args:
         potential: gives elements and cutoff.
         train: training graphs, for the elements that occur and the shortest distances.
+        weight: of the penalty in the loss, (eV/Å)^-2.
         seed: seed of the draws.
 
     Raises:
         ConfigError: nothing is left to ask, as no bond of these elements ends within the cutoff.
     """
 
-    def __init__(self, potential: Potential, train: Sequence[Graph], seed: int = 0) -> None:
-        self.seed = seed
+    name = "dimers"
+    diagnosis = (
+        "The part of two atoms alone has diverged; no step was taken. "
+        "Lower optimizer.lr or dimer_weight and start again."
+    )
+
+    def __init__(self, potential: Potential, train: Sequence[Graph], weight: float = 1.0, seed: int = 0) -> None:
+        self.weight, self.seed = weight, seed
         shortest = shortest_distances(train, potential.elements)
         present = sorted({index for graph in train for index in graph.species.tolist()})
         self.demands = [
@@ -74,7 +81,11 @@ class DimerPrior:
                 f"{potential.r_max} Å. Enlarge r_max, or leave dimer_weight out."
             )
 
-    def penalty(self, potential: Potential, step: int) -> Float[Tensor, ""]:
+    def acts(self, step: int) -> bool:
+        """Whether it is part of the loss of ``step``: of every fifth."""
+        return step % EVERY == 0
+
+    def value(self, potential: Potential, step: int) -> Float[Tensor, ""]:
         """Return P, like d^2 for small d (eV/Å), of the demands that ``seed`` and ``step`` draw; differentiable."""
         order = np.random.default_rng([self.seed, step]).permutation(len(self.demands))
         drawn = [self.demands[index] for index in order[:DRAWN]]

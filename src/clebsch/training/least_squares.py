@@ -252,14 +252,15 @@ def _weighted_rows(
     sampler = BatchSampler([graph.num_atoms for graph in graphs], batch_size=config.batch_size, shuffle=False)
     for indices in sampler.batches():
         batch = collate([graphs[index] for index in indices])
-        if batch.energy is None or batch.forces is None:
+        if not {"energy", "forces"} <= set(batch.labels):
             raise DataError(f"{graphs[indices[0]].origin}: the linear fit needs energies and forces. Name their keys.")
+        targets = batch.labels["energy"], batch.labels["forces"].reshape(-1)
         energy_rows, force_rows = features(batch)
         energy, forces = features.constant(batch)
         factor = energy_factor / batch.num_atoms.double()
         yield (
             torch.cat([energy_rows * factor[:, None], force_rows * force_factor]),
-            torch.cat([(batch.energy - energy) * factor, (batch.forces.reshape(-1) - forces) * force_factor]),
+            torch.cat([(targets[0] - energy) * factor, (targets[1] - forces) * force_factor]),
         )
 
 

@@ -1,4 +1,4 @@
-"""The loss: weighted mean squares (or Huber penalties) of energy per atom, forces and stress."""
+"""The loss: weighted mean squares (or Huber penalties) of energy per atom, forces, stress and other quantities."""
 
 from __future__ import annotations
 
@@ -8,43 +8,37 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from clebsch.config import StrictConfig
-from clebsch.data import Batch, Graph
+from clebsch.config import keys_of_table
+from clebsch.data import QUANTITIES, Batch, Graph
 from clebsch.errors import DataError
 from clebsch.models.potential import Prediction
 
-QUANTITIES = ("energy", "forces", "stress")
+_WEIGHTS = {f"{name}_weight": (float, Field(default=item.weight, ge=0)) for name, item in QUANTITIES.items()}
+_DELTAS = {f"{name}_huber_delta": (float, Field(default=item.huber_delta, gt=0)) for name, item in QUANTITIES.items()}
 
 
-class LossConfig(StrictConfig):
+class LossConfig(keys_of_table({**_WEIGHTS, **_DELTAS})):
     """Weights of the loss and the penalty of a residual.
 
+    Every quantity of the table has a weight, ``energy_weight`` ((eV/atom)^-2), ``forces_weight`` ((eV/Å)^-2),
+    ``stress_weight`` ((eV/Å^3)^-2), ``dipole_weight`` ((e Å/atom)^-2), and for ``huber`` a delta,
+    ``energy_huber_delta`` (eV/atom) and so on.
+
     Attributes:
-        energy_weight: weight of the energy per atom, (eV/atom)^-2.
-        forces_weight: weight of a force component, (eV/Å)^-2.
-        stress_weight: weight of a stress component, (eV/Å^3)^-2.
         kind: ``mse`` (d^2) or ``huber`` (d^2 up to delta, delta (2 |d| - delta) beyond it).
-        energy_huber_delta: eV/atom.
-        forces_huber_delta: eV/Å.
-        stress_huber_delta: eV/Å^3.
     """
 
-    energy_weight: float = Field(default=1.0, ge=0)
-    forces_weight: float = Field(default=100.0, ge=0)
-    stress_weight: float = Field(default=0.0, ge=0)
     kind: Literal["mse", "huber"] = "mse"
-    energy_huber_delta: float = Field(default=0.01, gt=0)
-    forces_huber_delta: float = Field(default=0.1, gt=0)
-    stress_huber_delta: float = Field(default=0.01, gt=0)
 
     @model_validator(mode="after")
     def _something_is_fitted(self) -> LossConfig:
         if not self.fitted:
-            raise ValueError("one of energy_weight, forces_weight and stress_weight must be positive")
+            *others, last = _WEIGHTS
+            raise ValueError(f"one of {', '.join(others)} and {last} must be positive")
         return self
 
     def weight(self, quantity: str) -> float:
-        """Weight of ``energy``, ``forces`` or ``stress``."""
+        """Weight of a quantity."""
         return getattr(self, f"{quantity}_weight")
 
     @property
@@ -56,16 +50,16 @@ class LossConfig(StrictConfig):
 def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss of one batch and its weighted parts, which sum to it.
 
-    L = w_E mean_graphs p((E - E_ref) / N) + w_F mean_components p(F - F_ref) + w_S mean_components p(S - S_ref),
+    L = w_E mean_graphs p((E - E_ref) / N) + w_F mean_components p(F - F_ref) + w_S mean_components p(S - S_ref) + …,
     with p(d) = d^2, or the Huber penalty that equals d^2 near zero.
 
     Args:
-        prediction: energies [graphs] eV, forces [atoms, 3] eV/Å, stress [graphs, 3, 3] eV/Å^3; float64 energies.
+        prediction: energies [graphs] eV, forces [atoms, 3] eV/Å, stress [graphs, 3, 3] eV/Å^3, …; float64 energies.
         batch: the labels, in the same shapes and units.
         config: weights and penalty.
 
     Raises:
-        DataError: a quantity with a weight has no label in the batch.
+        DataError: a quantity with a weight has no label in the batch, or is not predicted.
     """
     parts = {
         quantity: config.weight(quantity) * penalty(residual(quantity, prediction, batch), quantity, config).mean()
@@ -76,12 +70,16 @@ def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torc
 
 
 def residual(quantity: str, prediction: Prediction, batch: Batch) -> torch.Tensor:
-    """Return predicted minus reference values of ``quantity``; energies per atom, subtracted in float64."""
-    predicted, reference = getattr(prediction, quantity), getattr(batch, quantity)
+    """Return predicted minus reference values of ``quantity``, subtracted in float64; per atom if extensive."""
+    predicted, reference = prediction.get(quantity), batch.labels.get(quantity)
     if reference is None:
         raise DataError(f"The batch has no {quantity} labels to compare with. Label it, or set {quantity}_weight to 0.")
+    if predicted is None:
+        raise DataError(f"The potential predicts no {quantity}. Use one that does, or set {quantity}_weight to 0.")
     difference = predicted - reference
-    return difference / batch.num_atoms if quantity == "energy" else difference
+    if not QUANTITIES[quantity].per_atom:
+        return difference
+    return difference / batch.num_atoms.reshape(-1, *[1] * (difference.dim() - 1))
 
 
 def penalty(difference: torch.Tensor, quantity: str, config: LossConfig) -> torch.Tensor:
@@ -96,7 +94,7 @@ def require_labels(graphs: Iterable[Graph], config: LossConfig, name: str) -> No
     """Raise DataError, naming the origin, where a graph of the set ``name`` lacks a label that has a weight."""
     for graph in graphs:
         for quantity in config.fitted:
-            if getattr(graph, quantity) is None:
+            if quantity not in graph.labels:
                 raise DataError(
                     f"{quantity}_weight is {config.weight(quantity):g}, but {graph.origin} of the {name} set "
                     f"has no {quantity} label. Label it, give the key of its label, leave it out, "

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clebsch.data.quantities import QUANTITIES
+from clebsch.evaluation.metrics import present_names
 from clebsch.files import write_file
 from clebsch.progress import say
 
@@ -44,7 +46,7 @@ def read_metrics(path: str | Path) -> list[Record]:
         return []
     lines = path.read_text().split("\n")
     # Only a line that ends with a newline is complete; what follows the last newline was cut off by a crash.
-    return [json.loads(line) for line in lines[:-1] if line]
+    return [present_names(json.loads(line)) for line in lines[:-1] if line]
 
 
 class EpochTable:
@@ -59,9 +61,10 @@ class EpochTable:
         ("epoch", "epoch", "{:d}"),
         ("train loss", "train_loss", "{:.4g}"),
         ("valid loss", "valid_loss", "{:.4g}"),
-        ("E meV/atom", "valid_energy_rmse_meV_per_atom", "{:.3f}"),
-        ("F meV/Å", "valid_forces_rmse_meV_per_angstrom", "{:.2f}"),
-        ("S meV/Å³", "valid_stress_rmse_meV_per_angstrom3", "{:.3f}"),
+        *(
+            (f"{item.symbol} {item.milli_unit(per_atom=item.per_atom)}", f"valid_{item.validation_metric}", "{:.4g}")
+            for item in QUANTITIES.values()
+        ),
         ("lr", "lr", "{:.2e}"),
         ("seconds", "seconds", "{:.1f}"),
     )

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clebsch.config import StrictConfig
+from clebsch.config import StrictConfig, keys_of_table
+from clebsch.data.quantities import QUANTITIES
 from clebsch.training.loss import LossConfig
 
 
@@ -47,19 +48,15 @@ class Exponential(_WarmUp):
 ScheduleConfig = Annotated[Constant | Plateau | Cosine | Exponential, Field(discriminator="kind")]
 
 
-class StageConfig(StrictConfig):
+class StageConfig(keys_of_table({f"{name}_weight": (float | None, Field(default=None, ge=0)) for name in QUANTITIES})):
     """Loss weights (None keeps the first ones) and a factor on the rate, from the fraction ``start`` of all epochs."""
 
     start: float = Field(gt=0, lt=1)
-    energy_weight: float | None = Field(default=None, ge=0)
-    forces_weight: float | None = Field(default=None, ge=0)
-    stress_weight: float | None = Field(default=None, ge=0)
     lr_factor: float = Field(default=1.0, gt=0)
 
     def loss_config(self, base: LossConfig) -> LossConfig:
         """Return ``base`` with the weights of this stage."""
-        names = ("energy_weight", "forces_weight", "stress_weight")
-        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        changes = self.model_dump(exclude={"start", "lr_factor"}, exclude_none=True)
         return LossConfig(**{**base.model_dump(), **changes})
 
 

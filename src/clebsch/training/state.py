@@ -11,10 +11,10 @@ import torch
 from clebsch.data import BatchSampler
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import with_prefix, without_prefix
-from clebsch.training.dimers import DimerPrior
 from clebsch.training.ema import ExponentialMovingAverage
 from clebsch.training.optimizers import load_optimizer_tensors, optimizer_tensors
 from clebsch.training.schedules import Schedule
+from clebsch.training.terms import LossTerm
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Progress:
         seconds: wall time spent training, over all resumed parts.
         best_epoch: epoch with the best validation of this stage; None before the first validation.
         best_validation: its value of the metric that selects the best.
+        resumed_with: what the arithmetic of this part of the run differs in from that before, until an epoch's record
+            says so.
     """
 
     epoch: int = 0
@@ -38,6 +40,7 @@ class Progress:
     seconds: float = 0.0
     best_epoch: int | None = None
     best_validation: float | None = None
+    resumed_with: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -50,7 +53,7 @@ class TrainingState:
         ema: averaged weights.
         schedule: learning-rate schedule.
         sampler: batches of every epoch; their order follows from the seed and the epoch alone.
-        dimers: what is asked of two atoms alone, where anything is.
+        terms: penalties on what is not in the data.
         progress: counters.
         best: averaged weights of the best epoch.
         loss_sums: weighted parts of the training loss, summed over the batches of the running epoch.
@@ -61,7 +64,7 @@ class TrainingState:
     ema: ExponentialMovingAverage
     schedule: Schedule
     sampler: BatchSampler
-    dimers: DimerPrior | None = None
+    terms: tuple[LossTerm, ...] = ()
     progress: Progress = field(default_factory=Progress)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     loss_sums: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -74,6 +77,16 @@ class TrainingState:
             **with_prefix("best", self.best),
             **with_prefix("optimizer", optimizer_tensors(self.potential, self.optimizer)),
             **with_prefix("loss_sums", self.loss_sums),
+        }
+
+    def arithmetic(self) -> dict[str, Any]:
+        """Return what changes the last bits of the numbers, so that only with the same a resumed run repeats them."""
+        potential = self.potential
+        return {
+            "backend": potential.backend,
+            "threads": torch.get_num_threads(),
+            "device": str(potential.device),
+            "dtype": str(potential.dtype).removeprefix("torch."),
         }
 
     def counters(self) -> dict[str, Any]:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clebsch.data import Batch, BatchSampler, Graph, collate
+from clebsch.data import QUANTITIES, Batch, BatchSampler, Graph, collate
+from clebsch.data.quantities import derivatives
 from clebsch.errors import CheckpointError, ClebschError, ConfigError, DataError
 from clebsch.models.potential import Potential
 from clebsch.progress import say
 from clebsch.training.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
-from clebsch.training.dimers import EVERY, DimerPrior
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.training.loss import LossConfig, loss, require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
 from clebsch.training.optimizers import set_lr
 from clebsch.training.schedules import Schedule, stage_at
 from clebsch.training.state import TrainingState
-from clebsch.training.validation import labelled_quantities, metric_name, validate
+from clebsch.training.terms import loss_terms
+from clebsch.training.validation import labelled_quantities, validate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,6 +96,8 @@ def fit(
         _require_resume(resume, directory)
         load_checkpoint(checkpoint, state, identity)
     metrics, table = MetricsFile(directory / METRICS_NAME, state.progress.epoch), EpochTable(console)
+    if state.progress.resumed_with:
+        say(console, f"Resumed, but the last bits may differ: {'; '.join(state.progress.resumed_with)}.")
     clock = _Clock(config, state.progress.seconds)
     while (stopped_by := _stop_reason(state, config, clock)) is None:
         _enter_stage(state, config)
@@ -174,7 +177,7 @@ def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, se
         ema=ExponentialMovingAverage(potential, config.ema_decay),
         schedule=Schedule(config.schedule, config.max_epochs),
         sampler=_sampler(train, config, shuffle=True, seed=seed),
-        dimers=DimerPrior(potential, train, seed) if config.dimer_weight else None,
+        terms=loss_terms(config, potential, train, seed),
     )
 
 
@@ -202,7 +205,7 @@ def _train_epoch(state: TrainingState, graphs: Sequence[Graph], config: TrainCon
     lr = config.optimizer.lr * config.lr_factor(progress.stage)
     if progress.batch == 0:
         zero = torch.zeros((), dtype=torch.float64, device=state.potential.device)
-        parts = loss_config.fitted if state.dimers is None else (*loss_config.fitted, "dimers")
+        parts = (*loss_config.fitted, *(term.name for term in state.terms))
         state.loss_sums = {part: zero.clone() for part in parts}
     batches = state.sampler.batches(progress.epoch)
     for indices in batches[progress.batch :]:
@@ -223,7 +226,7 @@ def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig
     """One step: forward, backward, check, clip, update, average."""
     potential, optimizer = state.potential, state.optimizer
     batch = collate(graphs).to(potential.device)
-    total, parts = _loss(state, batch, loss_config, config.dimer_weight)
+    total, parts = _loss(state, batch, loss_config)
     # On a GPU the loss travels to the host while the backward pass runs, so that checking it costs no idle time.
     value = total.detach().to("cpu", non_blocking=True)
     copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
@@ -233,7 +236,7 @@ def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig
     if copied is not None:
         copied.synchronize()
     if not torch.isfinite(value):
-        raise _non_finite(parts, graphs, state.progress.step + 1)
+        raise _non_finite(parts, state, graphs)
     if config.max_grad_norm is not None:
         torch.nn.utils.clip_grad_norm_(potential.parameters(), config.max_grad_norm)
     optimizer.step()
@@ -242,32 +245,30 @@ def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig
         state.loss_sums[quantity] += part
 
 
-def _loss(
-    state: TrainingState, batch: Batch, loss_config: LossConfig, dimer_weight: float
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss of ``batch``, in some steps with that of two atoms alone, and its weighted parts."""
+def _loss(state: TrainingState, batch: Batch, loss_config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss of ``batch`` with the terms that act in this step, and its weighted parts."""
     potential, step = state.potential, state.progress.step
-    forces, stress = loss_config.forces_weight > 0, loss_config.stress_weight > 0
-    prediction = potential(batch, forces=forces, stress=stress, create_graph=True)
+    prediction = potential(batch, **derivatives(loss_config.fitted), create_graph=True)
     total, parts = loss(prediction, batch, loss_config)
-    if state.dimers is None or step % EVERY:
-        return total, parts
-    dimers = dimer_weight * state.dimers.penalty(potential, step)
-    return total + dimers, {**parts, "dimers": dimers.detach()}
+    for term in state.terms:
+        if term.acts(step):
+            part = term.weight * term.value(potential, step)
+            total, parts[term.name] = total + part, part.detach()
+    return total, parts
 
 
-def _non_finite(parts: Mapping[str, torch.Tensor], graphs: Sequence[Graph], step: int) -> NonFiniteLossError:
-    shares = ", ".join(f"{quantity} {part.item():g}" for quantity, part in parts.items())
-    if [name for name, part in parts.items() if not part.isfinite()] == ["dimers"]:
-        return NonFiniteLossError(
-            f"The loss of step {step} is not finite: {shares}. The part of two atoms alone has diverged; no step was "
-            "taken. Lower optimizer.lr or dimer_weight and start again."
-        )
+def _non_finite(parts: Mapping[str, torch.Tensor], state: TrainingState, graphs: Sequence[Graph]) -> NonFiniteLossError:
+    """The error that blames the terms if the parts of the data are finite, else the batch."""
+    shares = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
+    found = f"The loss of step {state.progress.step + 1} is not finite: {shares}."
+    broken = {name for name, part in parts.items() if not part.isfinite()}
+    diagnoses = {term.name: term.diagnosis for term in state.terms if term.name in broken}
+    if broken and broken == set(diagnoses):
+        return NonFiniteLossError(" ".join((found, *diagnoses.values())))
     origins = ", ".join(graph.origin for graph in graphs)
     return NonFiniteLossError(
-        f"The loss of step {step} is not finite: {shares}. "
-        f"The batch holds {origins}. No step was taken. Check the geometries and labels of these configurations; "
-        "if they are right, lower optimizer.lr or max_grad_norm and start again."
+        f"{found} The batch holds {origins}. No step was taken. Check the geometries and labels of these "
+        "configurations; if they are right, lower optimizer.lr or max_grad_norm and start again."
     )
 
 
@@ -277,7 +278,8 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
     with state.ema.applied(potential):
         batches = _sampler(valid, config, shuffle=False).batches()
         scores = validate(potential, valid, batches, config.loss_config(progress.stage))
-    score = scores["loss" if config.best_by == "loss" else metric_name(config.best_by.removesuffix("_rmse"))]
+    quantity = config.best_by.removesuffix("_rmse")
+    score = scores["loss" if quantity == "loss" else QUANTITIES[quantity].validation_metric]
     if not math.isfinite(score):
         raise NonFiniteLossError(
             f"{config.best_by} of the validation set is {score} after epoch {progress.epoch}: "
@@ -290,6 +292,7 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
     state.schedule.end_epoch(improved)
     progress.seconds = clock.seconds()
     parts = {quantity: value.item() for quantity, value in state.loss_sums.items()}
+    resumed, progress.resumed_with = progress.resumed_with, []
     return {
         "epoch": progress.epoch,
         "step": progress.step,
@@ -298,6 +301,7 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
         "train_loss": sum(parts.values()),
         **{f"train_loss_{quantity}": value for quantity, value in parts.items()},
         **{f"valid_{name}": value for name, value in scores.items()},
+        **({"resumed_with": resumed} if resumed else {}),
     }
 
 

@@ -57,8 +57,7 @@ class Release(Source):
             Configuration(
                 numbers=numbers,
                 positions=positions[index],
-                energy=float(energies[index]) * KCAL_PER_MOL,
-                forces=forces[index] * KCAL_PER_MOL,
+                labels={"energy": energies[index] * KCAL_PER_MOL, "forces": forces[index] * KCAL_PER_MOL},
                 origin=f"{arrays_path}, index {index}",
             )
             for index in _read_indices(index_path, len(energies))

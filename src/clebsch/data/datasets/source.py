@@ -121,7 +121,7 @@ class Source:
 
     def keys(self, forces: bool = True) -> LabelKeys:
         """Return the names of the labels in the files."""
-        return LabelKeys(energy=self.energy_key, forces="forces" if forces else None)
+        return LabelKeys.only(energy=self.energy_key, forces="forces" if forces else None)
 
     def find_folder(self, root: str | Path | None) -> Path:
         """Return the folder of the files below ``root``, which may already lead into that folder."""
