@@ -78,7 +78,6 @@ def test_devices_where_nothing_can_be_computed(saved: Path, device: str, message
             attempt()
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_on_meta_there_are_shapes(make_batch: Callable[..., Batch], backend: str):
     """A potential that was moved there by hand has no numbers, but does not crash."""
     batch, found = make_batch(4, 3), potential(backend=backend)

@@ -131,7 +131,6 @@ class Ranks:
             return list(pool.map(one, range(len(self.domains))))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("cuts", CUTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_domains_are_the_whole(model: str, cuts: str, backend: str):
@@ -161,7 +160,6 @@ def test_domains_are_the_whole(model: str, cuts: str, backend: str):
     assert [len(part.output.features[0]) for part in parts] == [len(domain.owned) for domain in ranks.domains]
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_domain_exchanges_equally_often(model: str, backend: str):
     """Whatever it holds, nothing too: else the ranks would wait for each other for ever."""

@@ -35,7 +35,6 @@ MEMBERS = {
     "mace": mace,
     "pace": pace,
 }
-BACKENDS = pytest.mark.parametrize("backend", ["cpu", "reference"])
 
 
 def potential(
@@ -86,7 +85,6 @@ def unused_weights(of: Potential, batch: Batch) -> list[str]:
 # Weights that change ------------------------------------------------------------------------------------------------
 
 
-@BACKENDS
 @pytest.mark.parametrize("name", MEMBERS)
 @pytest.mark.parametrize("intervals", [64, None], ids=["splines", "networks"])
 def test_every_weight_counts_however_it_is_changed(
@@ -109,7 +107,6 @@ def test_every_weight_counts_however_it_is_changed(
     assert close(frozen(batch), before)
 
 
-@BACKENDS
 def test_radial_weights_of_the_second_layer(make_batch: Callable[..., Batch], backend: str):
     batch, found = make_batch(5), potential("pace", backend=backend)
     found(batch)
@@ -132,7 +129,6 @@ def test_the_optimizers_step_is_seen(make_batch: Callable[..., Batch]):
 # Frozen potentials --------------------------------------------------------------------------------------------------
 
 
-@BACKENDS
 @pytest.mark.parametrize("name", MEMBERS)
 @pytest.mark.parametrize("intervals", [64, None], ids=["splines", "networks"])
 def test_frozen_numbers_are_the_same(make_batch: Callable[..., Batch], name: str, intervals: int | None, backend: str):
@@ -191,7 +187,6 @@ def test_a_calculator_takes_a_frozen_potential():
     assert energies[0] == energies[1]
 
 
-@BACKENDS
 def test_copies(make_batch: Callable[..., Batch], backend: str):
     """In another dtype and with other kernels; weights are copied, not shared."""
     batch, found = make_batch(5), potential(scale=0.5, shift={"H": 0.1, "C": 0.2, "O": 1 / 3})
@@ -211,7 +206,6 @@ def test_copies(make_batch: Callable[..., Batch], backend: str):
 # Inference mode -----------------------------------------------------------------------------------------------------
 
 
-@BACKENDS
 @pytest.mark.parametrize("name", ["mace", "pace"])
 def test_inference_mode(make_batch: Callable[..., Batch], tmp_path: Path, name: str, backend: str):
     """Wherever potential and batch were made, the numbers are the same."""
@@ -230,7 +224,6 @@ def test_inference_mode(make_batch: Callable[..., Batch], tmp_path: Path, name: 
     assert all(weight.grad is not None for weight in loaded.model.layers.parameters())
 
 
-@BACKENDS
 @pytest.mark.parametrize("first", [True, False], ids=["first inside", "first outside"])
 def test_calculators_in_inference_mode(first: bool, backend: str):
     """The neighbour list that is kept from one step to the next serves inside and outside."""

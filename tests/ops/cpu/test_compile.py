@@ -32,7 +32,7 @@ print(get_backend("cpu").spherical_harmonics(2, torch.float64)(vectors).sum().it
 COUPLINGS = """
 import sys, torch
 from clebsch.o3 import Irreps
-from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor, get_backend
+from clebsch.ops import ConvolutionDescriptor, Edges, ProductBasisDescriptor, get_backend
 definition = sys.modules["clebsch.o3.clebsch_gordan"]
 racah = definition._racah
 if "changed" in sys.argv:
@@ -41,17 +41,18 @@ x = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).sin().view(4, 3, 1)
 start, species = torch.tensor([0, 1]), torch.zeros(3, dtype=torch.int64)
 product = ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+2e"), 2, True)
 convolution = ConvolutionDescriptor(Irreps("0e+1o"), 1, Irreps("0e+1o+2e"))
-weights = [torch.ones(1, block.coupling.num_paths, 1, dtype=torch.float64) for block in product.blocks]
+weights = torch.ones(1, sum(block.coupling.num_paths for block in product.blocks), 1, dtype=torch.float64)
+edges = Edges.of(start, start + 1, species, 1)
 radial = torch.ones(2, len(convolution.paths), 1, dtype=torch.float64)
 def values(name):
     backend = get_backend(name)
     yield backend.spherical_harmonics(2, x.dtype)(x[1:, :, 0])
-    yield torch.cat([a.flatten() for a in backend.convolution(convolution, x.dtype)(x, x[:, :2, 0].T, radial, start, start + 1, 3)])
-    yield backend.product_basis(product, x.dtype)([x, x + 1], weights, species)
+    yield torch.cat([a.flatten() for a in backend.convolution(convolution, x.dtype)(x, x[:, :2, 0].T, radial, edges)])
+    yield backend.product_basis(product, x.dtype)([x, x + 1], weights, edges.elements)
 for a, b in zip(values("cpu"), values("reference")):
     wave = torch.arange(a.numel(), dtype=x.dtype).cos()
     print((a.flatten() * wave).sum().item(), (a - b).abs().max().item())
-"""  # noqa: E501
+"""
 
 
 # What decides a kernel --------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def product_programs() -> list[ProductBasisProgram]:
     program = ProductBasisProgram(
         ProductBasisDescriptor(Irreps("0e+1o"), Irreps("0e+1o"), 2), "value", False, 4, 2, "double"
     )
-    changes = [{"kind": "gradient"}, {"kind": "weights"}, {"dual": True}, {"channels": 8}, {"width": 4}]
+    changes = [{"kind": "gradient"}, {"kind": "weights"}, {"along": True}, {"channels": 8}, {"width": 4}]
     descriptors = [("0e+1o", "0e+1o", 3), ("0e+1o", "0e", 2), ("0e+1o+2e", "0e+1o", 2), ("0e+1o", "0e+1o", 2, True)]
     changes += [{"descriptor": ProductBasisDescriptor(Irreps(a), Irreps(b), *c)} for a, b, *c in descriptors]
     return [program, replace(program, real="float"), *(replace(program, **change) for change in changes)]
