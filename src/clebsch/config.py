@@ -10,8 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Tag, ValidationError
 
 from clebsch.errors import ConfigError, did_you_mean
 
@@ -31,13 +30,13 @@ class DefaultForm:
     tag: str
     key: str = "kind"
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         def complete(section: Any) -> Any:
             return {self.key: self.tag, **section} if isinstance(section, Mapping) else section
 
-        return core_schema.no_info_before_validator_function(complete, handler(source))
+        return BeforeValidator(complete).__get_pydantic_core_schema__(source, handler)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         found = handler(schema)
         found["anyOf"] = found.pop("oneOf")  # without the key a section may look like several forms
         return found
