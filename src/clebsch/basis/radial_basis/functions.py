@@ -14,13 +14,15 @@ from clebsch.config import StrictConfig
 
 
 class BasisFunctions(StrictConfig):
-    """Choice of a radial basis; every kind is a subclass with a ``kind``, its options and its functions.
+    """Choice of a radial basis; every kind is a subclass with its options and its functions.
 
     Attributes:
+        kind: name of the kind.
         num: number of functions.
         cutoff: the cutoff every function is multiplied with.
     """
 
+    kind: str
     num: int = Field(default=8, ge=1)
     cutoff: CutoffConfig = PolynomialCutoff()
 

@@ -15,12 +15,14 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(StrictConfig):
-    """Settings of an optimiser; every kind is a subclass with a ``kind`` and its options.
+    """Settings of an optimiser; every kind is a subclass with its options.
 
     Attributes:
+        kind: name of the kind.
         lr: learning rate at factor 1 of the schedule.
     """
 
+    kind: str
     lr: float = Field(default=0.01, gt=0)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
