@@ -71,10 +71,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
         "train": set(),
         "evaluate": {
             "--json",
-            "--energy-key",
-            "--forces-key",
-            "--stress-key",
-            "--dipole-key",
+            *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),
             "--dtype",
             "--device",
             "--batch-size",
