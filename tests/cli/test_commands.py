@@ -70,7 +70,13 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     ]  # fmt: skip
     expected = {
         "train": set(),
-        "evaluate": {"--json", "--energy-key", "--forces-key", "--stress-key", "--dtype", "--device", "--batch-size"},
+        "evaluate": {
+            "--json",
+            *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),
+            "--dtype",
+            "--device",
+            "--batch-size",
+        },
         "info": set(),
         "report": {"--output"},
         "sweep": {"--engine", "--processes", "--threads", "--address"},
@@ -123,14 +129,14 @@ def test_train_with_overrides_then_evaluate(capsys: pytest.CaptureFixture[str], 
 
 def test_evaluate_prints_units(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):
     printed = call(capsys, "evaluate", potential_file, alloy_file, "--dtype", "float32", "--batch-size", 5)
-    assert all(unit in printed for unit in ("meV/atom", "meV/Å", "force RMSE by element"))
+    assert all(unit in printed for unit in ("meV/atom", "meV/Å", "forces RMSE by element"))
     assert all(symbol in printed for symbol in ("Cu", "Au"))
 
 
 def test_evaluate_json_of_several_files(
     capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path, tmp_path: Path
 ):
-    """One object per file, with null for the forces of a file that has none."""
+    """One object per file, without the forces of a file that has none."""
     energies = tmp_path / "energies.xyz"
     energies.write_text('2\nProperties=species:S:1:pos:R:3 energy=-1.5 pbc="F F F"\nCu 0 0 0\nAu 0 0 2.5\n')
     rows = json.loads(call(capsys, "evaluate", potential_file, energies, alloy_file, "--json"))

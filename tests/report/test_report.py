@@ -68,7 +68,7 @@ def test_a_run(run_folder: Path, capsys: pytest.CaptureFixture[str]):
     assert stopped.value.code == 0 and "report.html" in capsys.readouterr().out
     text = (run_folder / "report.html").read_text()
     assert not re.search(r"(src|href)=.?http", without_scripts(text))  # nothing is fetched
-    curves, parity, residuals, energies = charts_in(text)
+    curves, energies, parity, residuals = charts_in(text)
     assert curves["data"][1]["x"] == [1, 2]
     assert [trace["name"] for trace in parity["data"]] == [trace["name"] for trace in residuals["data"]] == ["Ar", "Kr"]
     errors = json.loads((run_folder / "results.json").read_text())["errors"]

@@ -90,7 +90,7 @@ def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     assert "outside/forces_rmse_meV_A" in squared.numbers and "outside/forces_rmse_meV_A" not in row.numbers
     shown = f"{errors['energy_mae_meV']:.2f} / {errors['forces_mae_meV_A']:.2f}"
     table = (folder / "out" / "study.md").read_text()
-    assert table.startswith("MAE, energy (meV per configuration) / force (meV/Å):\n\n| ") and shown in table
+    assert table.startswith("MAE, energy (meV per configuration) / forces (meV/Å):\n\n| ") and shown in table
     assert (folder / "out" / "domains.png").stat().st_size > 5000
 
 
@@ -214,5 +214,5 @@ def test_a_study_of_single_changes_names_the_change():
     labels = [{"A": "base", "B": "base"}, {"A": "none", "B": "base"}, {"A": "base", "B": "none"}]
     rows = [Row(of_cell, 0, str(index), costs) for index, of_cell in enumerate(labels)]
     kind, _, _, _, *lines = as_markdown(group_rows(rows)).splitlines()
-    assert kind == "RMSE, energy (meV per configuration) / force (meV/Å):"
+    assert kind == "RMSE, energy (meV per configuration) / forces (meV/Å):"
     assert [line.split(" | ")[0] for line in lines] == ["| base", "| A: none", "| B: none"]

@@ -161,9 +161,9 @@ def _shaped(value: Any, atoms: Atoms, quantity: Quantity, key: str, origin: str)
             f"Name the key that holds the {quantity.name}."
         )
     array = array.astype(np.float64)
-    return (
-        _symmetric(array, quantity, shape, label) if quantity.character == "symmetric tensor" else array.reshape(shape)
-    )
+    if quantity.character != "symmetric tensor":
+        return array.reshape(shape)
+    return _symmetric(array, quantity, shape, label)
 
 
 def _fits(array: np.ndarray, quantity: Quantity, shape: tuple[int, ...]) -> bool:

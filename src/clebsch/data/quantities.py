@@ -59,7 +59,7 @@ class Quantity:
 
     def metric(self, statistic: str, *, per_atom: bool = False) -> str:
         """Name of an error: quantity, ``rmse`` or ``mae``, unit; ``energy_per_atom_rmse_meV``, ``forces_mae_meV_A``."""
-        unit = self.milli_unit().translate(str.maketrans("Å²³/ ", "A23__"))
+        unit = f"m{self.unit}".replace("^", "").replace("Å", "A").replace("/", "_").replace(" ", "_")
         return f"{self.name}{'_per_atom' if per_atom else ''}_{statistic}_{unit}"
 
     @property

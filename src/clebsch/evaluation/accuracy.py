@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,24 +96,16 @@ def compare_batches(potential: Potential, batches: Iterable[Sequence[Graph]], na
         batches: graphs of one call each; those with labels that need a volume go together.
         names: of quantities; what the potential does not predict is left out.
     """
-    wanted = [name for name in QUANTITIES if name in set(names)]
+    chosen = set(names)
+    wanted = [name for name in QUANTITIES if name in chosen]
     judged = potential.frozen() if isinstance(potential, Potential) else potential
-    parts = [_compare_batch(judged, batch, wanted) for batch in batches]
-    predicted = [name for name in wanted if any(name in part.predictions for part in parts)]
-    missing = {name: [np.full_like(part.labels[name], np.nan) for part in parts] for name in predicted}
+    num_atoms, symbols, labels, values = zip(*(_compare_batch(judged, batch, wanted) for batch in batches), strict=True)
+    predicted = [name for name in wanted if all(name in part for part in values)]
     return Comparison(
-        num_atoms=np.concatenate([part.num_atoms for part in parts]),
-        symbols=np.concatenate([part.symbols for part in parts]),
-        labels={name: np.concatenate([part.labels[name] for part in parts]) for name in predicted},
-        predictions={
-            name: np.concatenate(
-                [
-                    part.predictions[name].cpu().numpy() if name in part.predictions else absent
-                    for part, absent in zip(parts, missing[name], strict=True)
-                ]
-            )
-            for name in predicted
-        },
+        num_atoms=np.concatenate(num_atoms),
+        symbols=np.concatenate(symbols),
+        labels={name: np.concatenate([part[name] for part in labels]) for name in predicted},
+        predictions={name: np.concatenate([part[name].cpu().numpy() for part in values]) for name in predicted},
     )
 
 
@@ -137,23 +129,22 @@ def accuracy(comparison: Comparison) -> Accuracy:
     return Accuracy(len(comparison.num_atoms), errors, of_element)
 
 
-class _Part(NamedTuple):
-    """One batch: as `Comparison`, but labels of all quantities, and predictions that may still be under way."""
+def _compare_batch(
+    potential: Potential, graphs: Sequence[Graph], names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, torch.Tensor]]:
+    """Numbers of atoms, elements, labels and predictions of one batch, the latter NaN where no graph has a label.
 
-    num_atoms: np.ndarray
-    symbols: np.ndarray
-    labels: dict[str, np.ndarray]
-    predictions: dict[str, torch.Tensor]
-
-
-def _compare_batch(potential: Potential, graphs: Sequence[Graph], names: Sequence[str]) -> _Part:
-    """Predict one batch; without its labels, since some graphs may have one that others lack."""
+    The graphs go in without their labels, since some may have one that others lack. Predictions stay on the device, so
+    that nothing waits for them.
+    """
     batch = collate([replace(graph, labels={}) for graph in graphs])
     present = [name for name in names if any(name in graph.labels for graph in graphs)]
     prediction = potential(batch.to(potential.device), **derivatives(present))
+    labels = {name: _labels(graphs, name) for name in names}
+    nothing = {name: torch.full(labels[name].shape, torch.nan) for name in names if name not in present}
     values = {name: value.detach() for name in present if (value := prediction.get(name)) is not None}
     symbols = np.asarray(potential.elements)[batch.species.numpy()]
-    return _Part(batch.num_atoms.numpy(), symbols, {name: _labels(graphs, name) for name in names}, values)
+    return batch.num_atoms.numpy(), symbols, labels, {**nothing, **values}
 
 
 def _labels(graphs: Sequence[Graph], name: str) -> np.ndarray:

@@ -13,9 +13,9 @@ from clebsch.training.loss import LossConfig, penalty
 
 
 def labelled_quantities(graphs: Sequence[Graph], config: LossConfig) -> tuple[str, ...]:
-    """Return what is compared: what all graphs have labels of; the stress, which costs the most, only if fitted."""
+    """Return what is compared: what all graphs have labels of and is fitted, here or where a recipe says nothing."""
     present = [name for name in QUANTITIES if all(name in graph.labels for graph in graphs)]
-    return tuple(name for name in present if not QUANTITIES[name].per_volume or name in config.fitted)
+    return tuple(name for name in present if QUANTITIES[name].weight > 0 or name in config.fitted)
 
 
 def validate(
