@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,24 +94,37 @@ def test_the_energy_alone_is_exported_as_it_is(make_batch: Callable[..., Batch],
     assert torch.equal(exported.module()(vectors, batch.edges), expected)
 
 
-@pytest.mark.filterwarnings("default")  # of Dynamo itself
-def test_a_training_step_is_compiled(make_batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch):
-    """One graph without a break, the double backward pass inside; in plain torch, which a compiler can see into."""
-    monkeypatch.setattr(torch._dynamo.config, "trace_autograd_ops", True, raising=False)
-    found = potential("reference")
-    parameters = list(found.parameters())
+COMPILED = """
+import torch
+import torch._dynamo
+from clebsch.data import Configuration
+from clebsch.models import Potential, PotentialConfig
+from clebsch.models.presets import mace
 
-    def step(batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        prediction = found(batch, create_graph=True)
-        assert prediction.forces is not None
-        loss = prediction.interaction_energy.square().sum() + prediction.forces.square().sum()
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        return loss.detach(), [gradient.detach() for gradient in gradients]
+torch._dynamo.config.trace_autograd_ops = True
+model = mace(elements=("H", "O"), r_max=3.0, num_channels=4, l_max=1, L_max=1, correlation=2, spline_intervals=16)
+found = Potential(PotentialConfig(model=model), e0={"H": -13.0, "O": -2040.0}, dtype="float64", backend="reference")
+water = Configuration([8, 1, 1], [[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.1, -0.8, -0.5]])
+batch, parameters = found.batch([water]), list(found.parameters())
 
-    batch = make_batch(4)
-    torch._dynamo.reset()
-    loss, gradients = torch.compile(step, backend="aot_eager", fullgraph=True)(batch)
-    expected, others = step(batch)
-    torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
-    for gradient, other in zip(gradients, others, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=0, atol=1e-12 * float(1 + other.abs().max()))
+def step(batch):
+    prediction = found(batch, create_graph=True)
+    loss = prediction.interaction_energy.square().sum() + prediction.forces.square().sum()
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return [loss.detach(), *(gradient.detach() for gradient in gradients)]
+
+expected = step(batch)
+for one, other in zip(torch.compile(step, backend="aot_eager", fullgraph=True)(batch), expected, strict=True):
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * float(1 + other.abs().max()))
+print("equal", len(expected))
+"""
+
+
+def test_a_training_step_is_compiled():
+    """One graph without a break, the double backward pass inside; in plain torch, which a compiler can see into.
+
+    In a process of its own: the checks of shapes at run time that the tests install cannot be compiled.
+    """
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("equal ")
