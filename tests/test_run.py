@@ -198,7 +198,7 @@ def test_energies_alone(alloy_file: Path, tmp_path: Path):
 
 def test_the_core_begins_where_the_data_end(alloy_file: Path, tmp_path: Path):
     """At 0.95 of the shortest distance of every pair; what is trained on is not changed."""
-    energy = {"e0": "least_squares", "core": True}
+    energy = {"e0": "least_squares", "repulsion": "core"}
     console = Console(file=StringIO(), width=200)
     result = run(recipe(alloy_file, tmp_path / "a", energy=energy), console=console)
     shortest = result.statistics.shortest_distances
@@ -212,9 +212,21 @@ def test_the_core_begins_where_the_data_end(alloy_file: Path, tmp_path: Path):
     assert result.accuracies["same"] == bare.accuracies["same"]
 
 
-def test_one_repulsion(alloy_file: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="core includes the repulsion of zbl"):
-        recipe(alloy_file, tmp_path, energy={"zbl": True, "core": True})
+@pytest.mark.parametrize(
+    ("flags", "repulsion"),
+    [({"zbl": True, "core": False}, "zbl"), ({"zbl": False, "core": True}, "core"), ({"zbl": False}, "none")],
+)
+def test_flags_of_recorded_recipes_are_one_choice_now(
+    flags: dict[str, bool], repulsion: str, alloy_file: Path, tmp_path: Path
+):
+    recorded = recipe(alloy_file, tmp_path / "run").model_dump(mode="json")
+    del recorded["energy"]["repulsion"]
+    recorded["energy"].update(flags)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(recorded))
+    assert load_recorded(path).energy.repulsion == repulsion
+    with pytest.raises(ConfigError, match=r"unknown key 'energy\.zbl'.*Known keys: .*repulsion"):
+        load_recipe(path)
 
 
 def test_a_sum_that_is_not_divided_has_no_number_of_neighbors(alloy_file: Path, tmp_path: Path):

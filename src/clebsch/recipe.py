@@ -127,22 +127,15 @@ class Energy(StrictConfig):
         scale: eV per unit of the model's output: the RMS force component (eV/Å), the standard deviation of the energy
             per atom above E0, or 1.
         shift: mean energy per atom above E0, or nothing.
-        zbl: whether the screened nuclear repulsion is added.
-        core: whether, instead, it begins at 0.95 of the shortest distance that a pair of elements has in the training
-            set, and the network is held where it would have to extrapolate further (`clebsch.models.core.CoreRadii`).
+        repulsion: of nuclei: none; "zbl", below the sum of the covalent radii; or "core", below 0.95 of the shortest
+            distance that a pair of elements has in the training set, where the network, which would have to
+            extrapolate farther in, is held (`clebsch.models.core.CoreRadii`).
     """
 
     e0: str | dict[str, float] = "isolated_atoms"
     scale: Literal["force_rms", "energy_std", "none"] = "force_rms"
     shift: Literal["mean", "none"] = "mean"
-    zbl: bool = False
-    core: bool = False
-
-    @model_validator(mode="after")
-    def _one_repulsion(self) -> Energy:
-        if self.zbl and self.core:
-            raise ValueError("core includes the repulsion of zbl; set zbl to false, or leave core out")
-        return self
+    repulsion: Literal["none", "zbl", "core"] = "none"
 
 
 class GradientFit(TrainConfig):
@@ -240,9 +233,18 @@ def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: S
 
 def load_recorded(path: str | Path) -> RunConfig:
     """Read the recipe that a run has recorded in its folder, also one of an earlier version; raises ConfigError."""
-    upgrades = {"model": upgrade_model, "train": upgrade_fit}
+    upgrades = {"model": upgrade_model, "energy": _upgrade_energy, "train": upgrade_fit}
     recorded = {key: upgrades.get(key, lambda section: section)(section) for key, section in load_yaml(path).items()}
     return parse_recipe(recorded, str(path))
+
+
+def _upgrade_energy(energy: Any) -> Any:
+    """Return the section of an energy reference with ``repulsion`` in place of the former flags zbl and core."""
+    if not isinstance(energy, Mapping) or not {"zbl", "core"} & set(energy):
+        return energy
+    rest = {key: value for key, value in energy.items() if key not in ("zbl", "core")}
+    chosen = "core" if energy.get("core") else "zbl" if energy.get("zbl") else "none"
+    return {**rest, "repulsion": chosen}
 
 
 def parse_recipe(mapping: Mapping[str, Any], where: str = "recipe") -> RunConfig:

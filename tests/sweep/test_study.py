@@ -111,7 +111,7 @@ def test_seeds_of_an_axis_and_of_the_study():
 
 
 def test_equal_recipes_keep_their_rows_and_are_one_run():
-    axes = {"core": {"without": {}, "off": {"energy.core": False}, "with": {"energy.core": True}}}
+    axes = {"core": {"without": {}, "off": {"energy.repulsion": "none"}, "with": {"energy.repulsion": "core"}}}
     without, off, _ = cells_of(study(axes), BASE)
     assert without.digest == off.digest and (without.labels, off.labels) == ({"core": "without"}, {"core": "off"})
     assert [name_of(cell.labels) for cell in cells_of(study(axes, mode="each"), BASE)] == ["base", "core: with"]

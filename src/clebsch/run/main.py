@@ -101,8 +101,8 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         )
     if shift is None:
         raise DataError("energy.shift is 'mean', but the training set has no energies. Choose 'none'.")
-    terms: tuple[ZBLConfig | CoreConfig, ...] = (ZBLConfig(),) if config.energy.zbl else ()
-    if config.energy.core:
+    terms: tuple[ZBLConfig | CoreConfig, ...] = (ZBLConfig(),) if config.energy.repulsion == "zbl" else ()
+    if config.energy.repulsion == "core":
         radii = {pair: CORE * distance for pair, distance in statistics.shortest_distances.items()}
         terms = (CoreConfig(radii=radii),)
     potential = Potential(
