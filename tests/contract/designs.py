@@ -105,12 +105,13 @@ def random_design(seed: int) -> MultiACEConfig:
     kind = str(rng.choice(["bessel", "chebyshev", "gaussian", "exp_bernstein"]))
     layers = [_random_layer(rng, l_max, boosted) for _ in range(rng.integers(1, 4))]
     layers[-1] = {**layers[-1], "readout": "mlp"}
-    basis = {
-        "kind": kind,
-        "num": int(rng.integers(1, 7)),
-        "trainable": kind in ("bessel", "exp_bernstein") and bool(rng.random() < 0.5),
-        "cutoff": {"kind": str(rng.choice(["polynomial", "smooth"])), "p": int(rng.choice([2, 3, 5, 6, 9]))},
-    }
+    basis: dict[str, Any] = {"kind": kind, "num": int(rng.integers(1, 7))}
+    if kind in ("bessel", "exp_bernstein"):
+        basis["trainable"] = bool(rng.random() < 0.5)
+    basis["cutoff"] = {"kind": str(rng.choice(["polynomial", "smooth"]))}
+    p = int(rng.choice([2, 3, 5, 6, 9]))
+    if basis["cutoff"]["kind"] == "polynomial":
+        basis["cutoff"]["p"] = p
     booster = {"level": int(rng.choice([0, 1])), "hidden": (8,)} if boosted else None
     average, gain = str(rng.choice(["average", "sqrt", "none"])), float(rng.uniform(0.5, 2))
     total = {"neighbor_normalization": average, "neighbor_gain": gain}
