@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,13 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
     return captured.out
 
 
-def test_help_is_instant():
-    code = "from clebsch.cli import main; main(['--help'])"
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.5
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from clebsch.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "typer" in done.stderr.split()
+    assert not {"torch", "numpy", "ase", "pydantic", "matplotlib", "llvmlite"} & set(done.stderr.split())
 
 
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
