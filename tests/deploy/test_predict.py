@@ -44,7 +44,7 @@ def test_equal_to_the_calculator(potential: Potential, frames: list[Atoms], batc
 
 
 def test_labels_play_no_part(potential: Potential, frames: list[Atoms]):
-    labelled = Configuration(frames[0].numbers, frames[0].positions, energy=1.0)
+    labelled = Configuration(frames[0].numbers, frames[0].positions, labels={"energy": 1.0})
     found = clebsch.predict(potential, [labelled, frames[2]])
     assert [result["energy"] for result in found] == [
         result["energy"] for result in clebsch.predict(potential, [frames[0], frames[2]])

@@ -319,7 +319,7 @@ class FrozenPotential(Potential):
     def of(cls, potential: Potential) -> FrozenPotential:
         """Return a frozen copy of ``potential``, which keeps the methods of a class of its own."""
         own = type(potential)
-        kind = cls if own is Potential else cast(type[FrozenPotential], type(f"Frozen{own.__name__}", (cls, own), {}))
+        kind: Any = cls if own is Potential else type(f"Frozen{own.__name__}", (cls, own), {})
         frozen = kind.__new__(kind)
         with torch.inference_mode(False), torch.no_grad():
             frozen.__dict__.update(copy.deepcopy(potential).__dict__)  # a module is what its dictionary holds
