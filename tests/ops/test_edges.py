@@ -21,10 +21,6 @@ def species_of(elements: list[int]) -> torch.Tensor:
     return torch.tensor(elements, dtype=torch.long)
 
 
-def places_of(dims: list[int]) -> tuple[tuple[int, int], ...]:
-    return tuple((sum(dims[:index]), dim) for index, dim in enumerate(dims))
-
-
 def tensors_of(edges: Edges) -> dict[str, torch.Tensor]:
     own = {item.name: getattr(edges, item.name) for item in fields(edges) if item.name != "elements"}
     return own | {f"elements.{name}": getattr(edges.elements, name) for name in ("species", "order", "start")}
@@ -43,21 +39,6 @@ def test_atoms_by_element(elements: list[int]):
     groups = ElementGroups.of(species_of(elements), NUM_ELEMENTS)
     assert groups.start.tolist() == [sum(z < bound for z in elements) for bound in range(NUM_ELEMENTS + 1)]
     assert groups.order.tolist() == sorted(range(len(elements)), key=lambda atom: (elements[atom], atom))
-
-
-@given(ATOMS, st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=4))
-def test_rows_are_sorted_by_irrep_element_component_and_atom(elements: list[int], dims: list[int]):
-    groups, places = ElementGroups.of(species_of(elements), NUM_ELEMENTS), places_of(dims)
-    rows, back = groups.rows(places)
-    keys = {
-        (first + component) * len(elements) + atom: (irrep, element, component, atom)
-        for irrep, (first, dim) in enumerate(places)
-        for component in range(dim)
-        for atom, element in enumerate(elements)
-    }
-    assert rows.tolist() == sorted(keys, key=keys.__getitem__)
-    assert rows[back].tolist() == back[rows].tolist() == list(range(len(keys)))
-    assert groups.rows(places)[0] is rows, "they are made once"
 
 
 @given(st.lists(st.tuples(ATOMS, st.integers(0, 99)), min_size=1, max_size=4))
@@ -106,14 +87,6 @@ def test_pairs_of_elements():
 def test_centers_must_ascend():
     with pytest.raises(DataError, match="centers: expected ascending indices, got unsorted ones; sort the edges"):
         Edges.of(torch.tensor([1, 0]), torch.tensor([0, 1]), torch.tensor([0, 0]), 1)
-
-
-def test_groups_on_another_device_have_rows_of_their_own():
-    groups = ElementGroups.of(torch.tensor([1, 0, 1]), 2)
-    places = places_of([1, 3])
-    rows, _ = groups.rows(places)
-    moved, back = groups.map(lambda tensor: tensor.to("meta")).rows(places)
-    assert moved.device.type == back.device.type == "meta" and moved.shape == rows.shape
 
 
 def test_one_map_per_element_takes_the_rows_of_its_own_irreps():

@@ -93,24 +93,21 @@ def of_product(key: str, which: str, G: Tensor, x: list[Tensor], x_dot: list[Ten
     return chosen("x" * len(x) + "w", which, found)
 
 
-def mix(key: str, rows: Sequence[Any], count: int) -> Function:
+def mix(key: str, groups: Sequence[Any], count: int) -> Function:
     def f(*operands: Tensor) -> Sequence[Tensor]:
-        x, W, start, order = operands[:count], list(operands[count:]), rows[4], rows[0]
+        x, W, (order, start) = operands[:count], list(operands[count:]), groups
         elements = None
-        if start is not None:  # the first irrep has one component, so that its rows are the atoms by element
-            atoms = x[0].shape[1]
-            species = torch.zeros(atoms, dtype=torch.long).scatter(
-                0, order[:atoms], torch.repeat_interleave(torch.arange(len(start) - 1), start.diff())
-            )
-            elements = ElementGroups(species, order[:atoms], start)
+        if start is not None:
+            by_element = torch.repeat_interleave(torch.arange(len(start) - 1), start.diff())
+            elements = ElementGroups(torch.zeros_like(order).scatter(0, order, by_element), order, start)
         given = x[0] if len(x) == 1 else x
         return [REFERENCE.linear(linear.descriptor_of(key), operands[0].dtype)(given, W, elements)]
 
     return f
 
 
-def of_linear(key: str, form: str, g: Tensor, x: list[Tensor], W: list[Tensor], rows: Sequence[Any]) -> list[Tensor]:
-    return gradient(mix(key, rows, len(x)), [*x, *W], [g])
+def of_linear(key: str, form: str, g: Tensor, x: list[Tensor], W: list[Tensor], groups: Sequence[Any]) -> list[Tensor]:
+    return gradient(mix(key, groups, len(x)), [*x, *W], [g])
 
 
 def rotate(l_max: str) -> Function:
@@ -138,12 +135,12 @@ KERNELS: dict[Any, Callable[..., Any]] = {
     product_basis.product_basis_gradient_along: lambda key, which, G, x, x_dot, w, species, *_: of_product(
         key, which, G, x, x_dot, w, species
     ),
-    linear.linear: lambda key, form, x, W, *rows: mix(key, rows, len(x))(*x, *W)[0],
-    linear.linear_transposed: lambda key, form, g, W, *rows: of_linear(
-        key, form, g, [torch.zeros_like(x) for x in linear.empty_inputs(key, form, g)], W, rows
+    linear.linear: lambda key, form, x, W, *groups: mix(key, groups, len(x))(*x, *W)[0],
+    linear.linear_transposed: lambda key, form, g, W, *groups: of_linear(
+        key, form, g, [torch.zeros_like(x) for x in linear.empty_inputs(key, form, g)], W, groups
     )[: -len(W)],
-    linear.linear_weights: lambda key, form, x, g, *rows: of_linear(
-        key, form, g, x, [torch.zeros_like(W) for W in linear.empty_weights(key, g, rows[4])], rows
+    linear.linear_weights: lambda key, form, x, g, *groups: of_linear(
+        key, form, g, x, [torch.zeros_like(W) for W in linear.empty_weights(key, g, groups[1])], groups
     )[len(x) :],
     harmonics.spherical_harmonics: lambda l_max, r: rotate(l_max)(r)[0],
     harmonics.spherical_harmonics_gradient: lambda l_max, r, g: gradient(rotate(l_max), [r], [g])[0],

@@ -55,8 +55,7 @@ def arguments_of(name: str) -> list[Any]:
         return [product_basis.key_of(PRODUCT), *which, x, *along, w, *groups]
     x, W = [draw(4, ATOMS, K)], [draw(3, K, K), draw(3, K, K).sin()]
     operands = {"linear": [x, W], "linear_transposed": [x[0].cos(), W], "linear_weights": [x, x[0].cos()]}[name]
-    rows = (*elements.rows(LINEAR.places_in), *elements.rows(LINEAR.places_out), elements.start)
-    return [linear.key_of(LINEAR), "packed", *operands, *rows]
+    return [linear.key_of(LINEAR), "packed", *operands, elements.order, elements.start]
 
 
 def mapped(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:

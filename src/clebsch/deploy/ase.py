@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
@@ -53,6 +54,19 @@ class Calculator(AseCalculator):
         self.potential = potential.frozen()
         self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
 
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """Names of what has changed since the last call, of all that a result depends on, bit for bit."""
+        if self.atoms is None:
+            return list(all_changes)
+        old, new = self.atoms, atoms
+        pairs = {
+            "numbers": (old.numbers, new.numbers),
+            "positions": (old.positions, new.positions),
+            "cell": (old.cell.array, new.cell.array),
+            "pbc": (old.pbc, new.pbc),
+        }
+        return [name for name, pair in pairs.items() if not np.array_equal(*pair)]
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -60,10 +74,10 @@ class Calculator(AseCalculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Fill ``results`` for ``atoms``; raises DataError for an element the potential does not know."""
-        super().calculate(atoms, list(properties or ()), list(system_changes))
-        atoms = self.atoms
+        atoms = self.atoms if atoms is None else atoms.copy()
         if atoms is None:
             raise DataError("There are no atoms to compute: set atoms.calc, or pass atoms.")
+        self.atoms = atoms
         periodic = bool(atoms.pbc.all())
         if "stress" in (properties or ()) and not periodic:
             raise PropertyNotImplementedError(

@@ -44,6 +44,7 @@ class IrrepsLinear(nn.Module):
         super().__init__()
         widths = [channels_in] * len(irreps_in) if isinstance(channels_in, int) else channels_in
         by_element = num_elements is not None
+        self.backend = backend
         self.descriptor = LinearDescriptor(irreps_in, tuple(widths), irreps_out, num_channels, by_element)
         self.map = backend.linear(self.descriptor, dtype)
         self.weights = nn.ParameterDict()
@@ -68,3 +69,26 @@ class IrrepsLinear(nn.Module):
         if self.descriptor.by_element and elements is None:
             raise ClebschError("elements: expected the atoms by element, got None; the map differs by element")
         return self.map(x, list(self.weights.values()), elements if self.descriptor.by_element else None)
+
+    def after(self, first: IrrepsLinear) -> IrrepsLinear:
+        r"""Return ``first`` and this map as one, with weights :math:`W^{(1)}_l W_l / \sqrt{K_l}`.
+
+        Args:
+            first: a map to the irreps that this one takes, of the same irreps.
+        """
+        mine, its = self.descriptor, first.descriptor
+        assert its.irreps_in == its.irreps_out == mine.irreps_in and not its.by_element
+        weights = list(self.weights.values())
+        both = IrrepsLinear(
+            its.irreps_in,
+            its.channels_in,
+            mine.irreps_out,
+            mine.channels,
+            num_elements=weights[0].shape[0] if mine.by_element else None,
+            backend=self.backend,
+            dtype=weights[0].dtype,
+        )
+        found = (source for source in mine.sources if source is not None)
+        for target, source, weight, scale in zip(both.weights.values(), found, weights, mine.scales, strict=True):
+            target.data = first.weights[str(source)].detach() @ weight.detach() * scale
+        return both

@@ -103,6 +103,8 @@ class MultiACE(nn.Module):
             for layer in self.layers:
                 cast(Layer, layer).atomic_basis.freeze(functions, self.edges.spline)
             self.edges.freeze()
+        for layer in self.layers:
+            cast(Layer, layer).atomic_basis.freeze_maps()
         for module in self.modules():
             if isinstance(module, ProductBasisLayer):
                 module.freeze()

@@ -189,10 +189,11 @@ class AtomicBasis(nn.Module):
         if self.layer.node_features:
             sent = features if self.linear_up is None else self.linear_up(features)
         pooled = self.convolution(sent, edges.harmonics, self.radial_weights(edges), edges.edges)
-        basis = torch.cat(pooled) if self.mixing is None else self.mixing(list(pooled))
-        if self.element_mixing is not None:
-            basis = self.element_mixing(basis, edges.edges.elements)
-        return basis
+        maps = [module for module in (self.mixing, self.element_mixing) if module is not None]
+        basis: Tensor | list[Tensor] = list(pooled)
+        for module in maps:
+            basis = module(basis, edges.edges.elements)
+        return basis if isinstance(basis, Tensor) else torch.cat(basis)
 
     def radial_weights(self, edges: EdgeFeatures) -> Float[Tensor, "edges paths channels"] | RadialTable:
         """The radial model, times the boosted feature of the path's l2; of every edge, or as a table of a spline."""
@@ -210,6 +211,13 @@ class AtomicBasis(nn.Module):
         """Keep the control points, made of the radial functions at the nodes, in place of what they are made of."""
         self.table = self._control_points(functions, grid).detach()
         self.radial = None
+
+    def freeze_maps(self) -> None:
+        """Make one map of the mixing of paths and the map per element that follows, where it is no larger."""
+        if self.mixing is None or self.element_mixing is None:
+            return
+        if max(self.mixing.descriptor.channels_in) <= self.element_mixing.descriptor.channels:
+            self.mixing, self.element_mixing = None, self.element_mixing.after(self.mixing)
 
     def _radial_table(self, edges: EdgeFeatures, index: Tensor, basis: Tensor) -> RadialTable:
         """The spline of every path and channel."""

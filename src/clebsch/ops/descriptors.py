@@ -8,7 +8,8 @@ from typing import Literal
 
 from clebsch.errors import ClebschError
 from clebsch.o3 import Coupling, Irrep, Irreps, distinct_coupling, symmetric_coupling
-from clebsch.ops.edges import Places
+
+Places = tuple[tuple[int, int], ...]  # first component and dimension of every irrep
 
 PathMixing = Literal["linear", "sum"]
 

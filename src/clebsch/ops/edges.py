@@ -10,8 +10,6 @@ from torch import Tensor
 
 from clebsch.errors import DataError
 
-Places = tuple[tuple[int, int], ...]  # first component and dimension of every irrep
-
 
 @dataclass(frozen=True, eq=False)
 class ElementGroups:
@@ -27,40 +25,11 @@ class ElementGroups:
     order: Tensor
     start: Tensor
 
-    def __post_init__(self) -> None:
-        made: dict[Places, tuple[Tensor, Tensor]] = {}
-        object.__setattr__(self, "_rows", made)
-
     @classmethod
     def of(cls, species: Tensor, num_elements: int) -> ElementGroups:
         """Return the groups of atoms of the elements ``species`` [atoms], 0 … num_elements - 1."""
         order = torch.argsort(species, stable=True)
         return cls(species, order, starts(species.index_select(0, order), num_elements))
-
-    def rows(self, irreps: Places) -> tuple[Tensor, Tensor]:
-        """Rows (component, atom) of features [components, atoms, …] by irrep, element, component and atom, and back.
-
-        Returns: ``rows`` [components * atoms] such that flat[rows] is in that order, and its inverse permutation. They
-            are made once for every set of irreps.
-        """
-        made: dict[Places, tuple[Tensor, Tensor]] = vars(self)["_rows"]
-        if irreps not in made:
-            made[irreps] = self._make_rows(irreps)
-        return made[irreps]
-
-    def _make_rows(self, irreps: Places) -> tuple[Tensor, Tensor]:
-        atoms, device = self.order.shape[0], self.order.device
-        element = self.species.index_select(0, self.order)
-        first_atom = self.start.index_select(0, element)
-        count = self.start.diff().index_select(0, element)
-        within = torch.arange(atoms, device=device) - first_atom
-        rows, places = [], []
-        for first, dim in irreps:
-            component = torch.arange(dim, device=device)[:, None]
-            rows.append(((first + component) * atoms + self.order).flatten())
-            places.append((first * atoms + dim * first_atom + component * count + within).flatten())
-        row, place = torch.cat(rows), torch.cat(places)
-        return torch.empty_like(row).scatter(0, place, row), torch.empty_like(row).scatter(0, row, place)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> ElementGroups:
         """Return the groups with ``function`` of every tensor, such as a copy on another device."""

@@ -113,6 +113,22 @@ class Kernel:
         """The integer at ``pointer[offset]``."""
         return self.builder.load(self._address(pointer, Index, offset), typ=Index)
 
+    def store_index(self, value: Value, pointer: Value, offset: Value | int) -> None:
+        """Write an integer to ``pointer[offset]``."""
+        self.builder.store(value, self._address(pointer, Index, offset))
+
+    def divide(self, left: Value, right: Value) -> tuple[Value, Value]:
+        """Quotient and remainder of integers that are not negative."""
+        return self.builder.sdiv(left, right), self.builder.srem(left, right)
+
+    def pointer(self, address: Value) -> Value:
+        """The pointer to an address."""
+        return self.builder.inttoptr(address, ir.PointerType())
+
+    def shifted(self, pointer: Value, offset: Value | int) -> Value:
+        """The pointer to the number at ``pointer[offset]``."""
+        return self._address(pointer, self.real, offset)
+
     def minimum(self, left: Value, right: Value) -> Value:
         """The smaller of two integers."""
         return self.select(self.builder.icmp_signed("<", left, right), left, right)
@@ -226,8 +242,7 @@ class Kernel:
         """One number in every channel."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         single = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return self.builder.shuffle_vector(single, undefined, mask)
+        return self._shuffled(single, undefined, [0] * self.width)
 
     def add(self, left: Value, right: Value) -> Value:
         """Sum of two vectors or two numbers."""
@@ -257,20 +272,57 @@ class Kernel:
 
     def sum_of_channels(self, vector: Value) -> Value:
         """The sum over the channels of a vector, as a number."""
-        size = self.width
-        while size > 1:
-            size //= 2
-            halves = []
-            for start in (0, size):
-                mask = ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(start, start + size)))
-                halves.append(self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask))
-            vector = self.builder.fadd(*halves)
+        length = self.width
+        while length > 1:
+            length //= 2
+            vector = self._folded(vector, None, length)
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    def store_sums(self, vectors: Sequence[Value], factor: Value, pointer: Value, offset: Value, again: Value) -> None:
+        """Write the sums over the channels of vectors, times a number, to ``pointer[offset]`` and on; ``again``: add.
+
+        Vectors are folded together: half of the channels of one, and half of the next, make one vector.
+        """
+        if len(vectors) > self.width or len(vectors) & (len(vectors) - 1):
+            for place in range(len(vectors)):
+                self.store_sums(vectors[place : place + 1], factor, pointer, self.linear(offset, place), again)
+            return
+        sums, length = list(vectors), self.width  # of the segments that vectors consist of, one for every sum
+        while length > 1:
+            length //= 2
+            pairs = zip(sums[0::2], sums[1::2], strict=True) if len(sums) > 1 else [(sums[0], None)]
+            sums = [self._folded(left, right, length) for left, right in pairs]
+        (total,) = sums
+        address = self._address(pointer, self.real, offset)
+        zeros = ir.Constant(total.type, [0.0] * total.type.count)
+        before = self.select(again, self.builder.load(address, typ=total.type, align=self.itemsize), zeros)
+        factors = self._shuffled(factor, factor, [0] * len(vectors))
+        self.builder.store(self.fma(total, factors, before), address, align=self.itemsize)
+
+    def _folded(self, left: Value, right: Value | None, length: int) -> Value:
+        """First halves of all segments of one or two vectors plus second halves; ``length`` is that of a half."""
+        size = left.type.count * (1 if right is None else 2)
+        right = ir.Constant(left.type, ir.Undefined) if right is None else right
+        first = [place for place in range(size) if place // length % 2 == 0]
+        halves = [self._shuffled(left, right, [place + shift for place in first]) for shift in (0, length)]
+        return self.builder.fadd(*halves)
+
+    def _shuffled(self, left: Value, right: Value, places: list[int]) -> Value:
+        """The numbers at ``places`` of two vectors, one after the other."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+        return self.builder.shuffle_vector(left, right, mask)
 
     def scratch(self, size: int) -> Value:
         """Memory of the function for ``size`` vectors, as a pointer to numbers."""
+        return self._memory(self.vector, size)
+
+    def scratch_integers(self, size: int) -> Value:
+        """Likewise for 64-bit integers."""
+        return self._memory(Index, size)
+
+    def _memory(self, kind: Value, size: int) -> Value:
         with self.builder.goto_entry_block():
-            memory = self.builder.alloca(self.vector, size=ir.Constant(Index, size))
+            memory = self.builder.alloca(kind, size=ir.Constant(Index, size))
         memory.align = 64  # pyright: ignore[reportAttributeAccessIssue]
         memory.type = ir.PointerType()
         return memory

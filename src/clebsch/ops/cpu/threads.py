@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ def run_threads(function: int, data: Sequence[int], threads: int) -> None:
     """
     array = (ctypes.c_int64 * len(data))(*data)
     if threads == 1:
-        _CALL(function)(ctypes.addressof(array))
+        _callable(function)(ctypes.addressof(array))
         return
     openmp = _openmp()
     if openmp is None:
@@ -38,6 +38,11 @@ def run_threads(function: int, data: Sequence[int], threads: int) -> None:
         return
     array[2], array[3] = openmp.number, openmp.team
     openmp.parallel(function, ctypes.addressof(array), threads, 0)
+
+
+@cache
+def _callable(function: int) -> Any:
+    return _CALL(function)
 
 
 class _OpenMP:
@@ -76,6 +81,6 @@ def _run_pool(function: int, data: Sequence[int], threads: int) -> None:
         number, team = _NUMBER(lambda: thread), _NUMBER(lambda: threads)
         array = (ctypes.c_int64 * len(data))(*data)
         array[2], array[3] = _address(number), _address(team)
-        _CALL(function)(ctypes.addressof(array))
+        _callable(function)(ctypes.addressof(array))
 
     list(_pool(threads).map(run, range(threads)))

@@ -39,18 +39,18 @@ def descriptor_of(key: str) -> LinearDescriptor:
 
 
 # Inputs are "packed", one tensor [components, atoms, K], or "parts", one [2l + 1, atoms, K_l] per irrep; with one map
-# per element the rows (component, atom) of all inputs and of the result by element come with them.
-_ROWS = "Tensor? rows_in, Tensor? places_in, Tensor? rows_out, Tensor? places_out, Tensor? start"
-_NO_ROWS = [None] * 5  # indices have no gradient
+# per element the order and start of `ElementGroups` come with them.
+_GROUPS = "Tensor? order, Tensor? start"
+_NO_GROUPS = [None] * 2  # indices have no gradient
 
 
-def _shapes(key: str, form: str, x: list[Tensor], W: list[Tensor], *rows: Tensor | None) -> Tensor:
+def _shapes(key: str, form: str, x: list[Tensor], W: list[Tensor], *groups: Tensor | None) -> Tensor:
     descriptor = descriptor_of(key)
     return x[0].new_empty(descriptor.components, x[0].shape[1], descriptor.channels)
 
 
 def empty_inputs(key: str, form: str, g: Tensor) -> list[Tensor]:
-    """Tensors of the shapes of the inputs, from one of the shape of the result."""
+    """Empty tensors of the shapes of the inputs, from a tensor of the shape of the result."""
     descriptor, atoms = descriptor_of(key), g.shape[1]
     if form == "packed":
         return [g.new_empty(sum(irrep.dim for irrep in descriptor.irreps_in), atoms, descriptor.channels_in[0])]
@@ -59,19 +59,19 @@ def empty_inputs(key: str, form: str, g: Tensor) -> list[Tensor]:
 
 
 def empty_weights(key: str, g: Tensor, start: Tensor | None) -> list[Tensor]:
-    """Tensors of the shapes of the weights."""
+    """Empty tensors of the shapes of the weights."""
     descriptor = descriptor_of(key)
     widths = [descriptor.channels_in[source] for source in descriptor.sources if source is not None]
     leading = () if start is None else (start.shape[0] - 1,)
     return [g.new_empty(*leading, width, descriptor.channels) for width in widths]
 
 
-def _transposed_shapes(key: str, form: str, g: Tensor, W: list[Tensor], *rows: Tensor | None) -> list[Tensor]:
+def _transposed_shapes(key: str, form: str, g: Tensor, W: list[Tensor], *groups: Tensor | None) -> list[Tensor]:
     return empty_inputs(key, form, g)
 
 
-def _weights_shapes(key: str, form: str, x: list[Tensor], g: Tensor, *rows: Tensor | None) -> list[Tensor]:
-    return empty_weights(key, g, rows[-1])
+def _weights_shapes(key: str, form: str, x: list[Tensor], g: Tensor, *groups: Tensor | None) -> list[Tensor]:
+    return empty_weights(key, g, groups[-1])
 
 
 def _filled(upstream: Sequence[Tensor | None], shapes: Sequence[Tensor]) -> list[Tensor]:
@@ -79,43 +79,43 @@ def _filled(upstream: Sequence[Tensor | None], shapes: Sequence[Tensor]) -> list
 
 
 def _derivative(constants: tuple, operands: list, upstream: list, required: list) -> list:
-    (x, W, *rows), (g,) = operands, upstream
-    by_x = linear_transposed(*constants, g, W, *rows) if any(required[0]) else None
-    by_W = linear_weights(*constants, x, g, *rows) if any(required[1]) else None
-    return [by_x, by_W, *_NO_ROWS]
+    (x, W, *groups), (g,) = operands, upstream
+    by_x = linear_transposed(*constants, g, W, *groups) if any(required[0]) else None
+    by_W = linear_weights(*constants, x, g, *groups) if any(required[1]) else None
+    return [by_x, by_W, *_NO_GROUPS]
 
 
 def _derivative_of_transposed(constants: tuple, operands: list, upstream: list, required: list) -> list:
-    g, W, *rows = operands
+    g, W, *groups = operands
     x = _filled(upstream, empty_inputs(constants[0], constants[1], g))
-    by_g = linear(*constants, x, W, *rows) if any(required[0]) else None
-    by_W = linear_weights(*constants, x, g, *rows) if any(required[1]) else None
-    return [by_g, by_W, *_NO_ROWS]
+    by_g = linear(*constants, x, W, *groups) if any(required[0]) else None
+    by_W = linear_weights(*constants, x, g, *groups) if any(required[1]) else None
+    return [by_g, by_W, *_NO_GROUPS]
 
 
 def _derivative_of_weights(constants: tuple, operands: list, upstream: list, required: list) -> list:
-    x, g, *rows = operands
-    W = _filled(upstream, empty_weights(constants[0], g, rows[-1]))
-    by_x = linear_transposed(*constants, g, W, *rows) if any(required[0]) else None
-    by_g = linear(*constants, x, W, *rows) if any(required[1]) else None
-    return [by_x, by_g, *_NO_ROWS]
+    x, g, *groups = operands
+    W = _filled(upstream, empty_weights(constants[0], g, groups[-1]))
+    by_x = linear_transposed(*constants, g, W, *groups) if any(required[0]) else None
+    by_g = linear(*constants, x, W, *groups) if any(required[1]) else None
+    return [by_x, by_g, *_NO_GROUPS]
 
 
-linear = Operator(f"linear(str key, str form, Tensor[] x, Tensor[] W, {_ROWS}) -> Tensor", _shapes, _derivative)
+linear = Operator(f"linear(str key, str form, Tensor[] x, Tensor[] W, {_GROUPS}) -> Tensor", _shapes, _derivative)
 linear_transposed = Operator(
-    f"linear_transposed(str key, str form, Tensor g, Tensor[] W, {_ROWS}) -> Tensor[]",
+    f"linear_transposed(str key, str form, Tensor g, Tensor[] W, {_GROUPS}) -> Tensor[]",
     _transposed_shapes,
     _derivative_of_transposed,
 )
 linear_weights = Operator(
-    f"linear_weights(str key, str form, Tensor[] x, Tensor g, {_ROWS}) -> Tensor[]",
+    f"linear_weights(str key, str form, Tensor[] x, Tensor g, {_GROUPS}) -> Tensor[]",
     _weights_shapes,
     _derivative_of_weights,
 )
 
 
 class Linear(nn.Module):
-    """The map of a `LinearDescriptor`, one matrix product per irrep and element, without copies in between.
+    """The map of a `LinearDescriptor`, one matrix product per irrep and element, without copies of rows in between.
 
     Args:
         descriptor: irreps and channels.
@@ -132,9 +132,6 @@ class Linear(nn.Module):
     ) -> Tensor:
         """Map every irrep; arguments and result as in the reference."""
         form = "packed" if isinstance(x, Tensor) else "parts"
-        rows: tuple[Tensor | None, ...] = (None, None, None, None, None)
-        if elements is not None:
-            places_in, places_out = self.descriptor.places_in, self.descriptor.places_out
-            rows = (*elements.rows(places_in), *elements.rows(places_out), elements.start)
+        groups = (None, None) if elements is None else (elements.order, elements.start)
         parts = [x] if isinstance(x, Tensor) else list(x)
-        return linear(self.key, form, parts, list(weights), *rows)
+        return linear(self.key, form, parts, list(weights), *groups)

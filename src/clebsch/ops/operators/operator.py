@@ -50,29 +50,34 @@ class Operator:
     def __call__(self, *arguments: Any) -> Any:
         if torch.compiler.is_compiling() or _num_modes is None or _num_modes():
             return self.traced(*arguments)
-        constants, operands = arguments[: self.num_constants], arguments[self.num_constants :]
-        lengths = tuple([len(x) if isinstance(x, (list, tuple)) else None for x in operands])
-        flat = _flat(operands, lengths)
+        flat: list[Any] = []
+        for operand in arguments[self.num_constants :]:
+            if isinstance(operand, (list, tuple)):
+                flat += operand
+            else:
+                flat.append(operand)
         if not _PLAIN.issuperset(map(type, flat)):
             return self.traced(*arguments)
         if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flat):
-            found = self._function.apply(constants, lengths, *flat)
+            operands = arguments[self.num_constants :]
+            lengths = tuple([len(x) if isinstance(x, (list, tuple)) else None for x in operands])
+            found = self._function.apply(arguments[: self.num_constants], lengths, *flat)
             return list(found) if isinstance(found, tuple) else found
-        return self.compute(constants, flat, lengths)
+        return self.kernel_for(flat)(*arguments)
 
-    def compute(self, constants: tuple[str, ...], flat: Sequence[Any], lengths: Sequence[int | None]) -> Any:
-        """The result of plain tensors, by the kernel of their device.
+    def kernel_for(self, tensors: Sequence[Any]) -> Callable[..., Any]:
+        """The kernel of the device of plain tensors.
 
         Raises:
             BackendError: there is no kernel for the device, or the tensors are on several devices.
         """
-        devices = {x.device for x in flat if x is not None}
+        devices = {x.device for x in tensors if x is not None}
         kernel = self.kernels.get(next(iter(devices)).type) if len(devices) == 1 else None
         if kernel is None and {device.type for device in devices} == {"meta"}:
-            return self.traced(*constants, *_nested(flat, lengths))
+            return self.traced
         if kernel is None:
             raise _no_kernel(self, devices)
-        return kernel(*constants, *_nested(flat, lengths))
+        return kernel
 
     def _keep(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         operands = inputs[self.num_constants :]
@@ -142,7 +147,7 @@ def _direct_function(operator: Operator) -> type[torch.autograd.Function]:
             ctx.constants, ctx.lengths = constants, lengths
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(*flat)
-            found = operator.compute(constants, flat, lengths)
+            found = operator.kernel_for(flat)(*constants, *_nested(flat, lengths))
             return found if isinstance(found, Tensor) else tuple(found)
 
         @staticmethod
