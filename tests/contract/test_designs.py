@@ -26,7 +26,7 @@ def test_design_is_not_constant(name: str, rng):
     assert sizes_of(predict(potential, [cluster(potential.elements, rng)]))["forces"] > 1e-3
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16))])
 def test_random_design(seed: int):
     config = PotentialConfig(model=random_design(seed), terms=(ZBLConfig(),) if seed % 3 == 0 else ())
     potential = Potential(config, e0=E0, dtype=torch.float64, backend="reference", seed=seed)

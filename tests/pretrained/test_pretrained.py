@@ -46,7 +46,7 @@ def test_errors_of_the_index(name: str):
     assert found["forces_rmse_meV_A"] == pytest.approx(entry["errors"]["valid"]["forces_rmse_meV_A"], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["acac", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "acac")])
 def test_contract(name: str):
     """Of the trained weights, in float64."""
     results = run_contract(load(name, dtype=torch.float64))

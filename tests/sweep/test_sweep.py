@@ -144,7 +144,7 @@ def start_and_kill(folder: Path, path: Path, *, with_cell: bool) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("with_cell", [True, False])
+@pytest.mark.parametrize("with_cell", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_killed_study_goes_on(folder: Path, with_cell: bool):
     """Killed hard in the middle of a cell, with its process or without: no epoch is trained twice, none is lost."""
     path = write_study(folder, {"seed": [3]}, SLOW)
