@@ -30,7 +30,7 @@ OPENERS: dict[str, Callable] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.
 def read_configurations(
     path: str | Path, keys: LabelKeys = DEFAULT_KEYS, index: str | int | slice = ":"
 ) -> list[Configuration]:
-    """Read the configurations of a file, every one with every label that ``keys`` names.
+    """Read the configurations of a file, every one with the labels that it has among those that ``keys`` names.
 
     Args:
         path: extended XYZ (also ``.xz``, ``.gz``, ``.bz2``), an ASE database (``.db``), or any format ASE reads.
@@ -38,8 +38,9 @@ def read_configurations(
         index: which frames, in Python's slice notation, counted from 0.
 
     Raises:
-        DataError: the file is missing, empty, truncated or corrupt; a label is missing, not finite, of the wrong
-            shape or stands in some frames only; two atoms are closer than 0.1 Å.
+        DataError: the file is missing, empty, truncated or corrupt; no frame has a label, or one that no frame has
+            seems to stand under another name; a label is not finite or of the wrong shape; two atoms are closer than
+            0.1 Å.
     """
     frames = read_frames(path, index)
     check_labels_present(frames, keys, str(path))
@@ -54,7 +55,7 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
     frames = [
         (number, atoms)
         for number, atoms in read_frames(path)
-        if is_isolated_atom(len(atoms), atoms.pbc, config_type(atoms))
+        if is_isolated_atom(len(atoms), atoms.pbc, atoms.cell.array, config_type(atoms))
     ]
     if not frames:
         raise DataError(

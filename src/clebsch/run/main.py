@@ -18,7 +18,7 @@ from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
-from clebsch.run.sets import build_training_graphs, read_sets, reference_energies
+from clebsch.run.sets import build_training_graphs, read_sets, reference_energies, weigh_stress
 from clebsch.training import FitResult, fit
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
@@ -65,12 +65,13 @@ def run(
     config = load_recipe(recipe, overrides)
     sets = read_sets(config.data, config.seed)
     model = config.model.build(find_elements(sets.train))
-    e0 = reference_energies(config.energy.e0, sets, model.elements)
+    e0 = reference_energies(config.energy.e0, sets, model.elements, console)
     train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
     statistics = compute_statistics(train, model.elements, e0)
+    config = weigh_stress(config, train)
     potential = build_potential(config, statistics)
     directory = claim_directory(config)
-    say(console, describe_start(sets, statistics, potential))
+    say(console, describe_start(sets, statistics, potential, config.train))
 
     if isinstance(config.train, LeastSquaresFit):
         result = fit_least_squares(potential, train, valid, config.train, console=console)
