@@ -218,7 +218,7 @@ def test_missing_labels_are_found_before_the_first_step(
     train_graphs, valid_graphs, make_potential, make_config, tmp_path
 ):
     with pytest.raises(
-        DataError, match=r"stress_weight is 1, but nothing in the training set, such as train.xyz, frame 0"
+        DataError, match=r"stress_weight is 1, but no frame of the training set has stress labels, such as"
     ):
         fit(make_potential(), train_graphs, valid_graphs, make_config(loss={"stress_weight": 1.0}), tmp_path)
     with pytest.raises(DataError, match="validation set is empty"):
