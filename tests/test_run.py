@@ -215,6 +215,31 @@ def test_a_fit_of_energies_that_compositions_do_not_determine_says_so(alloy_file
     assert lines.holds("E0 by least squares: The compositions determine only 1 of 2 combinations of E0")
 
 
+def test_an_unknown_element_in_a_test_set_is_found_before_training(alloy_file: Path, tmp_path: Path):
+    path = tmp_path / "silver.xyz"
+    path.write_text('1\nProperties=species:S:1:pos:R:3 energy=-1.5 pbc="T T T" Lattice="3 0 0 0 3 0 0 0 3"\nAg 0 0 0\n')
+    data = {"train": str(alloy_file), "valid": 3, "tests": {"silver": str(path)}}
+    with pytest.raises(DataError, match=r"silver.xyz, frame 0: atom 0 is Ag"):
+        run(recipe(alloy_file, tmp_path / "a", data=data))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_finished_run_is_judged_on_other_sets(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    """And its training file may move: its content is what counts."""
+    moved = tmp_path / "moved.xyz"
+    shutil.copy(alloy_file, moved)
+    folder = tmp_path / "a"
+    shutil.copytree(finished.directory, folder)
+    data = {"train": str(moved), "valid": 3, "tests": {"again": str(moved)}}
+    found = run(recipe(alloy_file, folder, data=data))
+    assert set(found.accuracies) == {"valid", "again"}
+    assert found.accuracies["again"] == finished.accuracies["same"]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    ase.io.write(moved, ase.io.read(alloy_file, ":")[::-1])
+    with pytest.raises(ClebschError, match="training set"):
+        run(recipe(alloy_file, folder, data=data))
+
+
 def test_atomic_numbers_name_elements(alloy_file: Path, tmp_path: Path):
     assert recipe(alloy_file, tmp_path, energy={"e0": {29: -1.0, "Au": -2.0}}).energy.e0 == {"Cu": -1.0, "Au": -2.0}
 

@@ -245,8 +245,16 @@ class RunConfig(StrictConfig):
         return self.model.build(model.elements, model.avg_num_neighbors) == model
 
     def course(self) -> dict[str, Any]:
-        """What must not change where a run is continued: all but the folder and the limits of the fit."""
-        return {**self.model_dump(mode="json", exclude={"output", "train"}), "train": self.train.course()}
+        """What must not change if a run is continued: what decides its weights, but for the limits of the fit.
+
+        Where things are, what it is tested on and what it runs on may change. A checkpoint compares the training and
+        validation sets by content, so that for a fit by gradients the names of files may change too.
+        """
+        unbound = {"output", "device", "backend", "train", "data"}
+        data = self.data.model_dump(mode="json", exclude={"tests", "root", "download"})
+        if isinstance(self.data, FileSource) and isinstance(self.train, GradientFit):
+            data = {name: value for name, value in data.items() if name != "train" and not isinstance(value, str)}
+        return {**self.model_dump(mode="json", exclude=unbound), "data": data, "train": self.train.course()}
 
 
 def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -142,7 +142,8 @@ def test_missing_label_names_its_origin(train_graphs):
     bare = relabelled(train_graphs[3], energy=None)
     require_labels([*train_graphs[:3], bare], LossConfig(), "training")
     with pytest.raises(
-        DataError, match=r"energy_weight is 1, but no frame of the training set has energy labels, such as train.xyz, frame 3"
+        DataError,
+        match=r"energy_weight is 1, but no frame of the training set has energy labels, such as train.xyz, frame 3",
     ):
         require_labels([bare], LossConfig(), "training")
     bare = relabelled(train_graphs[3], energy=None, forces=None)

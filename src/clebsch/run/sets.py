@@ -21,6 +21,7 @@ from clebsch.data import (
     split,
 )
 from clebsch.data.datasets import load_dataset
+from clebsch.data.graph import species_of
 from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.models import MultiACEConfig
@@ -120,6 +121,13 @@ def reference_energies(
             f"energy.e0: '{choice}' is neither {words[0]}, {words[1]} nor a file.{did_you_mean(choice, words)}"
         )
     return read_isolated_atoms(choice)
+
+
+def check_elements(sets: Sets, elements: Sequence[str]) -> None:
+    """Raise DataError if a validation or test set holds an element that is not among ``elements``."""
+    for frames in (sets.valid, *sets.tests.values()):
+        for frame in frames:
+            species_of(frame, elements)
 
 
 def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) -> list[Graph]:
