@@ -18,7 +18,7 @@ from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
-from clebsch.run.sets import build_training_graphs, read_sets, reference_energies
+from clebsch.run.sets import build_training_graphs, choose_frames, read_sets, reference_energies
 from clebsch.training import FitResult, fit
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
@@ -26,7 +26,6 @@ from clebsch.version import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-NUM_REFERENCE_FRAMES = 3
 CORE = 0.95  # of the shortest distance in the training set; hotter atoms come a little closer
 
 
@@ -80,7 +79,7 @@ def run(
     comparisons = {name: compare(potential, frames) for name, frames in {"valid": sets.valid, **sets.tests}.items()}
     accuracies = {name: accuracy(comparison) for name, comparison in comparisons.items()}
     outcome = RunResult(potential, result, accuracies, statistics, directory)
-    save_potential(potential, directory / POTENTIAL_NAME, sets.valid[:NUM_REFERENCE_FRAMES], _summary(outcome))
+    save_potential(potential, directory / POTENTIAL_NAME, choose_frames(sets, model.elements), _summary(outcome))
     write_json(directory / RESULTS_NAME, _summary(outcome))
     if isinstance(result, FitResult):
         plot_learning_curve(result.history, directory / "learning_curve.png")

@@ -22,7 +22,10 @@ from clebsch.data import (
 from clebsch.data.datasets import load_dataset
 from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.models import MultiACEConfig
+from clebsch.models.reference_frames import missing_elements
 from clebsch.recipe import DatasetSource, FileSource, RunConfig
+
+NUM_REFERENCE_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,15 @@ def reference_energies(choice: str | Mapping[str, float], sets: Sets, elements: 
             f"energy.e0: '{choice}' is neither {words[0]}, {words[1]} nor a file.{did_you_mean(choice, words)}"
         )
     return read_isolated_atoms(choice)
+
+
+def choose_frames(sets: Sets, elements: Sequence[str]) -> list[Configuration]:
+    """Return configurations to check a saved potential with: some of the validation set, and more for other elements."""
+    chosen = sets.valid[:NUM_REFERENCE_FRAMES]
+    for element in elements:
+        if missing_elements([element], chosen):
+            chosen += [frame for frame in (*sets.valid, *sets.train) if element in frame.symbols][:1]
+    return chosen
 
 
 def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) -> list[Graph]:
