@@ -139,9 +139,9 @@ def explained(path: str | Path, file_format: FileFormat) -> Iterator[None]:
     """Turn whatever goes wrong where the content of a file is taken apart into a DamagedFileError that names it."""
     try:
         yield
-    except ClebschError:
+    except (ClebschError, torch.OutOfMemoryError):
         raise
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedFileError(
             f"'{path}' does not hold what a clebsch {file_format.kind} holds ({type(error).__name__}: "
             f"{str(error)[:200]}): it is damaged, or another program has written it. Copy it again, or give another "

@@ -8,8 +8,7 @@ from clebsch.errors import ConfigError, OutputError
 from clebsch.files import write_file
 from clebsch.models.serialization import read_potential_config
 from clebsch.recipe import RunConfig, load_recorded
-from clebsch.training.checkpoint import list_differences
-from clebsch.training.trainer import CHECKPOINT_NAME
+from clebsch.training.checkpoint import has_checkpoint, list_differences
 
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
 
@@ -20,14 +19,14 @@ def claim_directory(config: RunConfig) -> Path:
     A folder without checkpoint and potential holds a run that came to nothing, and may be used with other settings.
     """
     path = config.output / CONFIG_NAME
-    if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
+    if path.is_file() and (has_checkpoint(config.output) or (config.output / POTENTIAL_NAME).exists()):
         earlier = load_recorded(path)
         differences = list_differences(earlier.course(), config.course())
         if differences:
             raise ConfigError(
                 f"'{config.output}' holds a run with other settings:\n"
                 + "\n".join(f"  - {line}" for line in differences)
-                + "\nGive another output, or remove that folder to start again."
+                + "\nGive another output for these settings, or the settings of that run to go on with it."
             )
         _check_preset(config)
     try:
@@ -46,5 +45,5 @@ def _check_preset(config: RunConfig) -> None:
     if not config.stands_for(model):
         raise ConfigError(
             f"'{config.output}' holds a potential of another model than its recipe stands for now: "
-            "a preset has changed. Give another output, or remove that folder to start again."
+            "a preset has changed. Give another output, or write out the model of the potential in the recipe."
         )
