@@ -30,6 +30,10 @@ class OutputError(ClebschError):
     """A file cannot be written."""
 
 
+class FolderInUseError(ClebschError):
+    """Another process works in the folder of a run."""
+
+
 class BackendError(ClebschError):
     """A kernel backend was asked for that is not available."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,17 @@ def write_file(path: str | Path, content: str | bytes, previous: Path | None = N
     with explained(path), replacing(path, previous) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def remove_unfinished(directory: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes have left of files of these names in ``directory``; nobody else may write them now.
+
+    Raises OutputError if that cannot be done.
+    """
+    for name in names:
+        for path in directory.glob(f".{name}.*.tmp"):
+            with explained(path):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -154,7 +154,9 @@ def test_a_config_as_deep_as_json_goes(saved: Path, tmp_path: Path):
     path = tmp_path / "p.safetensors"
     with safetensors.safe_open(saved, framework="pt") as file:
         header = json.loads(file.metadata()["clebsch"])
-    deep = json.dumps({**header, "config": 0}).replace('"config": 0', '"config": ' + 900 * '{"model": ' + "0" + 900 * "}")
+    deep = json.dumps({**header, "config": 0}).replace(
+        '"config": 0', '"config": ' + 900 * '{"model": ' + "0" + 900 * "}"
+    )
     safetensors.torch.save_file({"x": torch.zeros(2)}, path, {"clebsch": deep})
     with pytest.raises(CheckpointError):
         load_potential(path)
@@ -191,5 +193,10 @@ def test_frames_that_are_not_there(refused: Callable[..., str]):
 def test_limits_are_far_from_what_is_used():
     mace(elements=("H",), r_max=12.0, num_channels=512, l_max=4, correlation=4, num_layers=2)
     MultiACEConfig.model_validate(
-        {"elements": ["H"], "l_max": 6, "spline_intervals": 4096, "layers": 8 * [{"hidden_irreps": "0e+1o", "correlation": 3}]}
+        {
+            "elements": ["H"],
+            "l_max": 6,
+            "spline_intervals": 4096,
+            "layers": 8 * [{"hidden_irreps": "0e+1o", "correlation": 3}],
+        }
     )

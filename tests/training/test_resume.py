@@ -154,7 +154,9 @@ def test_the_checkpoint_before_the_newest_takes_its_place(course, lost, train, m
     folder = train("parts", course)[0]
     stop_after(monkeypatch, None)
     newest = folder / CHECKPOINT_NAME
-    {"damaged": damage, "empty": lambda path: path.write_bytes(b""), "missing": lambda path: path.unlink()}[lost](newest)
+    {"damaged": damage, "empty": lambda path: path.write_bytes(b""), "missing": lambda path: path.unlink()}[lost](
+        newest
+    )
     console = Console(file=io.StringIO(), width=300)
     assert_same_end(whole, train("parts", course, resume=True, console=console))
     printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -162,9 +162,7 @@ def _check_shapes(config: PotentialConfig, backend: str, path: str | Path) -> No
             )
 
 
-def _rebuild(
-    config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str
-) -> Potential:
+def _rebuild(config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str) -> Potential:
     """Potential of ``config`` with the weights ``state``, which also hold E0, scale and shift."""
     potential = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
     potential.load_state_dict(dict(state))

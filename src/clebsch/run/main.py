@@ -17,7 +17,7 @@ from clebsch.ops import default_backend
 from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
-from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
+from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_directory
 from clebsch.run.sets import build_training_graphs, choose_frames, read_sets, reference_energies
 from clebsch.training import FitResult, fit
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
@@ -50,7 +50,7 @@ def run(
 
     The folder receives config.yaml (every choice), metrics.jsonl (one line per epoch), checkpoint.safetensors,
     potential.safetensors, results.json, learning_curve.png and parity.png. The same recipe in the same folder continues
-    where it stopped, exactly.
+    where it stopped, exactly. One run at a time works in a folder.
 
     Args:
         recipe: a configuration, a mapping as in a YAML file, or the path of that file.
@@ -60,6 +60,9 @@ def run(
     Raises:
         ConfigError: a key or a value is not valid, or the folder holds a run with other settings.
         DataError: the data cannot be used as they are.
+        FolderInUseError: another run works in the folder.
+        CheckpointError: its checkpoints are damaged or of another run.
+        OutputError: a file cannot be written.
     """
     config = load_recipe(recipe, overrides)
     sets = read_sets(config.data, config.seed)
@@ -68,22 +71,24 @@ def run(
     train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
     statistics = compute_statistics(train, model.elements, e0)
     potential = build_potential(config, statistics)
-    directory = claim_directory(config)
-    say(console, describe_start(sets, statistics, potential))
+    with claim_directory(config) as directory:
+        say(console, describe_start(sets, statistics, potential))
 
-    if isinstance(config.train, LeastSquaresFit):
-        result = fit_least_squares(potential, train, valid, config.train, console=console)
-    else:
-        result = fit(potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True)
+        if isinstance(config.train, LeastSquaresFit):
+            result = fit_least_squares(potential, train, valid, config.train, console=console)
+        else:
+            result = fit(
+                potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True
+            )
 
-    comparisons = {name: compare(potential, frames) for name, frames in {"valid": sets.valid, **sets.tests}.items()}
-    accuracies = {name: accuracy(comparison) for name, comparison in comparisons.items()}
-    outcome = RunResult(potential, result, accuracies, statistics, directory)
-    save_potential(potential, directory / POTENTIAL_NAME, choose_frames(sets, model.elements), _summary(outcome))
-    write_json(directory / RESULTS_NAME, _summary(outcome))
-    if isinstance(result, FitResult):
-        plot_learning_curve(result.history, directory / "learning_curve.png")
-    plot_parity(comparisons, directory / "parity.png")
+        comparisons = {name: compare(potential, frames) for name, frames in {"valid": sets.valid, **sets.tests}.items()}
+        accuracies = {name: accuracy(comparison) for name, comparison in comparisons.items()}
+        outcome = RunResult(potential, result, accuracies, statistics, directory)
+        save_potential(potential, directory / POTENTIAL_NAME, choose_frames(sets, model.elements), _summary(outcome))
+        write_json(directory / RESULTS_NAME, _summary(outcome))
+        if isinstance(result, FitResult):
+            plot_learning_curve(result.history, directory / CURVE_NAME)
+        plot_parity(comparisons, directory / PARITY_NAME)
     return outcome
 
 

@@ -59,12 +59,16 @@ def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, An
         state_of_newest = "is missing"
     except DamagedFileError as error:
         if not previous.exists():
-            raise DamagedFileError(f"{error}\nThere is no earlier checkpoint in '{directory}'. {_NO_CHECKPOINT}") from None
+            raise DamagedFileError(
+                f"{error}\nThere is no earlier checkpoint in '{directory}'. {_NO_CHECKPOINT}"
+            ) from None
         state_of_newest = "is damaged"
     try:
         load_checkpoint(previous, state, identity)
     except DamagedFileError as error:
-        raise DamagedFileError(f"'{newest}' {state_of_newest}, and the one before too: {error}\n{_NO_CHECKPOINT}") from None
+        raise DamagedFileError(
+            f"'{newest}' {state_of_newest}, and the one before too: {error}\n{_NO_CHECKPOINT}"
+        ) from None
     if newest.exists():
         with explained_output(directory / DAMAGED_NAME):
             os.replace(newest, directory / DAMAGED_NAME)
