@@ -145,6 +145,14 @@ def test_a_run_of_which_only_the_checkpoint_before_is_left(finished: RunResult, 
     assert "All 2 epochs are done" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_damaged_potential_is_written_again(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    path = folder / "potential.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run(recipe(alloy_file, folder)).accuracies == finished.accuracies
+    load_potential(path)
+
+
 def test_no_error_advises_to_remove_a_folder():
     texts = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
     assert not [path for path, text in texts.items() if re.search(r"(remove|delete) (that|the|this) folder", text)]
@@ -152,7 +160,7 @@ def test_no_error_advises_to_remove_a_folder():
 
 def test_reference_frames_hold_every_element(alloy_file: Path, tmp_path: Path):
     """Here only one frame of the training set has gold."""
-    frames = [atoms for atoms in ase.io.read(alloy_file, ":")]
+    frames = list(ase.io.read(alloy_file, ":"))
     bare = [atoms for atoms in frames if "Au" not in atoms.get_chemical_symbols()]
     gold = next(atoms for atoms in frames if "Au" in atoms.get_chemical_symbols())
     copper = bare or [_all_copper(atoms) for atoms in frames if atoms is not gold]

@@ -26,7 +26,7 @@ from clebsch.errors import ConfigError, did_you_mean
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
-# Widths of networks and features: far beyond what is of use, and so that a file cannot ask for more memory than there is.
+# Widths of networks and features are far below this; a file must not ask for more memory than there is.
 LARGEST_WIDTH = 65_536
 Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
 Widths = Annotated[tuple[Width, ...], Field(max_length=16)]

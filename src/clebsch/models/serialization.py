@@ -137,8 +137,8 @@ def _config_of(header: Mapping[str, Any], path: str | Path) -> PotentialConfig:
         return parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
     except ConfigError as error:
         raise CheckpointError(
-            f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version, or copy it "
-            "again if it is damaged."
+            f"{error}\nThe file was written by clebsch {header.get('clebsch_version')}; load it with that version, or "
+            "copy it again if it is damaged."
         ) from None
 
 

@@ -45,7 +45,7 @@ def write_tensor_file(
     file_format: FileFormat,
     previous: Path | None = None,
 ) -> None:
-    """Write ``tensors``, ``header`` and a checksum to ``path``; at every moment it is the old file or the whole new one.
+    """Write ``tensors``, ``header`` and a checksum; at every moment ``path`` is the old file or the whole new one.
 
     Args:
         path: file to create or replace; missing folders are made.
@@ -116,7 +116,7 @@ def with_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, t
 
 
 def without_prefix(prefix: str, tensors: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the tensors (or what else there is of each) whose names start with ``prefix`` and a dot, by the rest of their names."""
+    """Return what there is of tensors whose names start with ``prefix`` and a dot, by the rest of their names."""
     start = f"{prefix}."
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 

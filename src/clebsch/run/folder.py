@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from clebsch.errors import ConfigError, OutputError
+from clebsch.errors import ConfigError, DamagedFileError, OutputError
 from clebsch.files import remove_unfinished, write_file
 from clebsch.models.serialization import read_potential_config
 from clebsch.recipe import RunConfig, load_recorded
@@ -60,7 +60,10 @@ def _check_preset(config: RunConfig) -> None:
     potential = config.output / POTENTIAL_NAME
     if not potential.is_file():
         return
-    model = read_potential_config(potential).model
+    try:
+        model = read_potential_config(potential).model
+    except DamagedFileError:  # this run writes it again
+        return
     if not config.stands_for(model):
         raise ConfigError(
             f"'{config.output}' holds a potential of another model than its recipe stands for now: "

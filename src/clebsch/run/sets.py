@@ -79,7 +79,7 @@ def reference_energies(choice: str | Mapping[str, float], sets: Sets, elements: 
 
 
 def choose_frames(sets: Sets, elements: Sequence[str]) -> list[Configuration]:
-    """Return configurations to check a saved potential with: some of the validation set, and more for other elements."""
+    """Return configurations to check a saved potential with: some to validate, and more for elements not in them."""
     chosen = sets.valid[:NUM_REFERENCE_FRAMES]
     for element in elements:
         if missing_elements([element], chosen):

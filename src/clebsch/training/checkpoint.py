@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME, PREVIOUS_NAME = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 DAMAGED_NAME = "checkpoint.damaged.safetensors"
+CURE = "Copy a checkpoint back from a backup, or train anew in another folder."
 CHECKPOINT = FileFormat(kind="training checkpoint", version=2)
 
 
@@ -44,7 +45,9 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, Any], console: Console | None) -> None:
-    """Restore ``state`` from the newest whole checkpoint in ``directory``; a damaged one is renamed, and a line says so.
+    """Restore ``state`` from the newest whole checkpoint in ``directory``; a line says if that is the one before.
+
+    A damaged one is renamed.
 
     Raises:
         DamagedFileError: no checkpoint is whole.
@@ -59,24 +62,17 @@ def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, An
         state_of_newest = "is missing"
     except DamagedFileError as error:
         if not previous.exists():
-            raise DamagedFileError(
-                f"{error}\nThere is no earlier checkpoint in '{directory}'. {_NO_CHECKPOINT}"
-            ) from None
+            raise DamagedFileError(f"{error}\nThere is no earlier checkpoint in '{directory}'. {CURE}") from None
         state_of_newest = "is damaged"
     try:
         load_checkpoint(previous, state, identity)
     except DamagedFileError as error:
-        raise DamagedFileError(
-            f"'{newest}' {state_of_newest}, and the one before too: {error}\n{_NO_CHECKPOINT}"
-        ) from None
+        raise DamagedFileError(f"'{newest}' {state_of_newest}, and the one before too: {error}\n{CURE}") from None
     if newest.exists():
         with explained_output(directory / DAMAGED_NAME):
             os.replace(newest, directory / DAMAGED_NAME)
         state_of_newest += f" and now called {DAMAGED_NAME}"
     say(console, f"'{newest}' {state_of_newest}: the run goes on from the checkpoint before it, {PREVIOUS_NAME}.")
-
-
-_NO_CHECKPOINT = "Copy a checkpoint back from a backup, or train anew in another folder."
 
 
 def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
