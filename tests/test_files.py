@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clebsch.errors import OutputError
-from clebsch.files import replacing, write_file, write_json
+from clebsch.files import remove_unfinished, replacing, write_file, write_json
 
 
 def test_text_bytes_and_json(tmp_path: Path):
@@ -38,6 +38,29 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.a' cannot be written \((Not a directory|File exists)\)"):
         write_file(tmp_path / "file" / "a", "text")
+
+
+def test_the_old_file_is_kept_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, previous = tmp_path / "a", tmp_path / "a.previous"
+    for content in ("first", "second", "third"):
+        write_file(path, content, previous)
+    assert (path.read_text(), previous.read_text()) == ("third", "second")
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    for failing in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(OutputError):
+            patch.setattr(os, failing, fail)
+            write_file(path, "fourth", previous)
+        assert (path.read_text(), previous.read_text()) == ("third", "second")
+
+
+def test_what_killed_writers_left(tmp_path: Path):
+    for name in (".a.json.12.tmp", ".a.json.13.tmp", ".b.json.12.tmp", "a.json"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, ["a.json", "absent"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.json.12.tmp", "a.json"]
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path):

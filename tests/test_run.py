@@ -12,6 +12,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+import safetensors.torch
 import yaml
 from ase import Atoms
 from ase.build import bulk
@@ -134,6 +135,64 @@ def test_a_preset_that_has_changed(finished: RunResult, alloy_file: Path, monkey
     monkeypatch.setitem(PRESETS, "mace", lambda **sizes: mace(**{**sizes, "correlation": 1}))
     with pytest.raises(ConfigError, match=r"of another model than its recipe stands for now: a preset has changed"):
         run(recipe(alloy_file, finished.directory))
+
+
+def test_what_killed_writers_left_is_removed(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    for name in ("checkpoint.safetensors", "results.json", "config.yaml", "metrics.jsonl", "parity.png"):
+        (folder / f".{name}.123.tmp").write_text("half")
+    (folder / ".report.html.123.tmp").write_text("of another writer")
+    run(recipe(alloy_file, folder))
+    assert [path.name for path in folder.glob(".*")] == [".report.html.123.tmp"]
+
+
+def test_a_run_of_which_only_the_checkpoint_before_is_left(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    """Such as one that was killed between two renames; other settings are refused as ever."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(finished.directory / "config.yaml", folder)
+    shutil.copy(finished.directory / "checkpoint.safetensors", folder / "checkpoint.previous.safetensors")
+    with pytest.raises(ConfigError, match="other settings"):
+        run(recipe(alloy_file, folder, model={**MACE, "num_channels": 6}))
+    console = Console(file=StringIO(), width=300)
+    assert run(recipe(alloy_file, folder), console=console).accuracies == finished.accuracies
+    assert "All 2 epochs are done" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_damaged_potential_is_written_again(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    folder = shutil.copytree(finished.directory, tmp_path / "run")
+    path = folder / "potential.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run(recipe(alloy_file, folder)).accuracies == finished.accuracies
+    load_potential(path)
+
+
+def test_no_error_advises_to_remove_a_folder():
+    texts = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    assert not [path for path, text in texts.items() if re.search(r"(remove|delete) (that|the|this) folder", text)]
+
+
+def test_reference_frames_hold_every_element(alloy_file: Path, tmp_path: Path):
+    """Here only one frame of the training set has gold."""
+    frames = list(ase.io.read(alloy_file, ":"))
+    bare = [atoms for atoms in frames if "Au" not in atoms.get_chemical_symbols()]
+    gold = next(atoms for atoms in frames if "Au" in atoms.get_chemical_symbols())
+    copper = bare or [_all_copper(atoms) for atoms in frames if atoms is not gold]
+    ase.io.write(tmp_path / "train.xyz", [*copper[:-3], gold])
+    ase.io.write(tmp_path / "valid.xyz", copper[-3:])
+    data = {"train": str(tmp_path / "train.xyz"), "valid": str(tmp_path / "valid.xyz")}
+    folder = run(recipe(alloy_file, tmp_path / "run", data=data)).directory
+    tensors = safetensors.torch.load_file(folder / "potential.safetensors")
+    assert tensors["frames.num_atoms"].tolist() == [len(atoms) for atoms in (*copper[-3:], gold)]
+    assert set(tensors["frames.numbers"].tolist()) == {29, 79}
+
+
+def _all_copper(atoms: Atoms) -> Atoms:
+    results = atoms.calc.results  # type: ignore[union-attr]
+    changed = atoms.copy()
+    changed.set_chemical_symbols(["Cu"] * len(atoms))
+    changed.calc = SinglePointCalculator(changed, **{name: results[name] for name in ("energy", "forces")})
+    return changed
 
 
 def test_folder_of_a_run_that_came_to_nothing(alloy_file: Path, tmp_path: Path):

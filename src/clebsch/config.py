@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     Tag,
@@ -24,6 +25,11 @@ from pydantic import (
 from clebsch.errors import ConfigError, did_you_mean
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+# Widths of networks and features are far below this; a file must not ask for more memory than there is.
+LARGEST_WIDTH = 65_536
+Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=16)]
 
 
 class StrictConfig(BaseModel):

@@ -22,8 +22,16 @@ class CheckpointError(ClebschError):
     """A checkpoint or saved potential does not fit what it is loaded into."""
 
 
+class DamagedFileError(CheckpointError):
+    """A checkpoint or saved potential is truncated, altered, or not what it says it is."""
+
+
 class OutputError(ClebschError):
     """A file cannot be written."""
+
+
+class FolderInUseError(ClebschError):
+    """Another process works in the folder of a run."""
 
 
 class BackendError(ClebschError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,21 +12,44 @@ from typing import Any, BinaryIO
 from clebsch.errors import OutputError
 
 
-def write_file(path: str | Path, content: str | bytes) -> Path:
+def write_file(path: str | Path, content: str | bytes, previous: Path | None = None) -> Path:
     """Write ``content``, text in UTF-8, and return the path; at every moment it is the old file or the whole new one.
+
+    Args:
+        path: file to create or replace; missing folders are made.
+        content: all of it.
+        previous: name in the same folder under which the old file is kept. If the writer is killed at the wrong
+            moment, the old file has that name and ``path`` is missing.
 
     Raises:
         OutputError: the file or its folder cannot be written; the old file, if any, is still there.
     """
     path = Path(path)
+    with explained(path), replacing(path, previous) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def remove_unfinished(directory: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes have left of files of these names in ``directory``; nobody else may write them now.
+
+    Raises OutputError if that cannot be done.
+    """
+    for name in names:
+        for path in directory.glob(f".{name}.*.tmp"):
+            with explained(path):
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into an OutputError that names the ``path`` that was to be written."""
     try:
-        with replacing(path) as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        yield
     except OSError as error:
         raise OutputError(
             f"'{path}' cannot be written ({error.strerror or error}). Give a folder of your own that has room for it."
         ) from None
-    return path
 
 
 def write_json(path: str | Path, content: Any) -> Path:
@@ -35,10 +58,10 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Give a file to fill beside ``path`` that takes its place at the end of the block, on disk; on errors it is gone.
 
-    Raises OSError if it cannot be written.
+    Raises OSError if it cannot be written. ``previous`` is that of `write_file`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -47,6 +70,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import safetensors.torch
 import torch
 
 from clebsch.data import Configuration, build_graph
-from clebsch.errors import BackendError, CheckpointError, ConfigError, DataError
+from clebsch.errors import BackendError, CheckpointError, ConfigError, DamagedFileError, DataError
 from clebsch.models import CoreConfig, MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.models.reference_frames import example_frames
@@ -37,6 +38,11 @@ def make_potential(
 def methane(**changes: Any) -> Configuration:
     corners = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     return Configuration(**{"numbers": np.array([6, 1, 1, 1, 1]), "positions": 0.63 * corners, **changes})
+
+
+def formaldehyde() -> Configuration:
+    positions = np.array([[0, 0, 0], [1.2, 0, 0], [-0.6, 0.9, 0], [-0.6, -0.9, 0.1]])
+    return Configuration(np.array([6, 8, 1, 1]), positions)
 
 
 def predict(potential: Potential, configuration: Configuration) -> tuple[float, np.ndarray]:
@@ -84,13 +90,13 @@ def test_given_frames_are_stored_with_float64_values_of_the_reference(tmp_path):
     potential = make_potential(dtype=torch.float64, backend="reference")
     wrong_labels = methane(labels={"energy": 1.0, "forces": np.ones((5, 3))})
     box = methane(cell=3.2 * np.eye(3), pbc=np.array([True, True, False]))
-    save_potential(potential, tmp_path / "p.safetensors", frames=[wrong_labels, box])
+    save_potential(potential, tmp_path / "p.safetensors", frames=[wrong_labels, box, formaldehyde()])
     tensors, _ = read_tensor_file(tmp_path / "p.safetensors", POTENTIAL)
     energy, forces = predict(potential, methane())
-    assert tensors["frames.num_atoms"].tolist() == [5, 5]
+    assert tensors["frames.num_atoms"].tolist() == [5, 5, 4]
     assert tensors["frames.energy"][0].item() == energy
     assert np.array_equal(tensors["frames.forces"][:5].numpy(), forces)
-    assert tensors["frames.pbc"].tolist() == [[False] * 3, [True, True, False]]
+    assert tensors["frames.pbc"].tolist() == [[False] * 3, [True, True, False], [False] * 3]
     assert tensors["frames.energy"][1].item() == pytest.approx(predict(potential, box)[0])
 
 
@@ -132,17 +138,67 @@ def test_weights_that_are_not_numbers_are_noticed(tmp_path):
         load_potential(path)
 
 
-def test_flipped_bits_are_noticed(tmp_path):
+def without_checksum(path: Path) -> None:
+    """Write the file as it was before there were checksums."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = {"clebsch": file.metadata()["clebsch"]}
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_bit_anywhere_is_refused(seed, tmp_path):
+    """In the header, in the checksum, in its name, in weights and frames; also without the reference frames."""
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path)
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    checksum = whole.index(b'"sha256":"')
+    rng = np.random.default_rng(seed)
+    places = [rng.integers(8), rng.integers(checksum, checksum + 75), checksum + 1 + rng.integers(6)]
+    places += [*rng.integers(8, start, 8), *rng.integers(start, len(whole), 8)]
+    for place in map(int, places):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(DamagedFileError):
+            load_potential(path, verify=False)
+        with pytest.raises(DamagedFileError):
+            read_potential_config(path)
+    path.write_bytes(whole)
+    load_potential(path)
+
+
+def test_a_file_of_before_there_were_checksums_is_read_and_its_frames_are_checked(tmp_path):
     path = tmp_path / "p.safetensors"
     save_potential(make_potential(dtype=torch.float64), path)
+    without_checksum(path)
+    load_potential(path)
     content = bytearray(path.read_bytes())
-    tensors = safetensors.torch.load(bytes(content))
-    value = tensors["potential.scale"][1:2].numpy().tobytes()
-    place = bytes(content).index(value)
-    content[place + 6] ^= 0x10
+    value = safetensors.torch.load(bytes(content))["potential.scale"][1:2].numpy().tobytes()
+    content[bytes(content).index(value) + 6] ^= 0x10
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="does not give the energies and forces stored with it"):
         load_potential(path)
+
+
+def test_a_wrong_force_is_noticed(tmp_path):
+    """The energies are right: only a force of one atom is not what the weights give."""
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(), path, frames=[formaldehyde()])
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    tensors["frames.forces"][2, 1] += 0.01
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"largest force difference 1\.0\d\de-02 eV/Å"):
+        load_potential(path)
+
+
+def test_every_element_is_in_a_frame(tmp_path):
+    path = tmp_path / "p.safetensors"
+    for frames in ([], [methane()], [methane(), formaldehyde()]):
+        save_potential(make_potential(), path, frames=frames)
+        tensors, _ = read_tensor_file(path, POTENTIAL)
+        assert set(tensors["frames.numbers"].tolist()) == {1, 6, 8}
+        assert len(tensors["frames.num_atoms"]) == {0: 2, 1: 3, 2: 2}[len(frames)]
 
 
 def test_truncated_and_foreign_files(tmp_path):

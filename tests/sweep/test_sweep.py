@@ -22,7 +22,8 @@ from ase import Atoms
 from clebsch.cli import main
 from clebsch.errors import ConfigError
 from clebsch.sweep import EngineConfig, run_sweep
-from clebsch.sweep.engines import ENGINES
+from clebsch.sweep.engines import ENGINES, is_finished
+from clebsch.sweep.study import load_study
 from clebsch.sweep.table import Row, as_markdown, axis_effects, group_rows
 
 LINEAR = {
@@ -106,6 +107,20 @@ def test_what_is_finished_is_not_run_again(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(ENGINES, "local", counting)
     result = run_sweep(write_study(folder, {"model.l_max": [0, 1]}, LINEAR))
     assert asked == [["1"]] and len(result.rows) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"clebsch": "0.1.0", "fit": {"best', "null", "3"])
+def test_half_written_results_are_not_finished(content: str, folder: Path):
+    path = write_study(folder, {"model.l_max": [0]}, LINEAR)
+    _, (cell,) = load_study(path)
+    results = cell.directory(folder / "out") / "results.json"
+    assert not is_finished(cell, folder / "out")
+    results.parent.mkdir(parents=True)
+    results.write_text(content)
+    assert not is_finished(cell, folder / "out")
+    if not content:
+        (row,) = run_sweep(path).rows
+        assert row.digest == cell.digest and is_finished(cell, folder / "out")
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]):

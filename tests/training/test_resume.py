@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import os
+import re
+import signal
+import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from clebsch.errors import CheckpointError
+from clebsch.errors import CheckpointError, DamagedFileError, OutputError
 from clebsch.models.tensor_file import read_tensor_file, write_tensor_file
 from clebsch.training import fit, trainer
-from clebsch.training.checkpoint import CHECKPOINT, data_digest
+from clebsch.training.checkpoint import CHECKPOINT, CHECKPOINT_NAME, DAMAGED_NAME, PREVIOUS_NAME, data_digest
+from clebsch.training.signals import StopSignals
 
 COURSES = {
     "plateau": {"schedule": {"kind": "plateau", "patience": 1, "factor": 0.5}, "optimizer": {"lr": 0.05}},
@@ -42,7 +48,7 @@ def stop_after(monkeypatch, checks: int | None) -> None:
 def assert_same_end(first, second) -> None:
     """Weights, averages, best weights, optimiser, schedule, counters, history: equal in every bit, times apart."""
     (tensors, header), (other_tensors, other_header) = (
-        read_tensor_file(folder / trainer.CHECKPOINT_NAME, CHECKPOINT) for folder in (first[0], second[0])
+        read_tensor_file(folder / CHECKPOINT_NAME, CHECKPOINT) for folder in (first[0], second[0])
     )
     assert tensors.keys() == other_tensors.keys()
     assert {"model", "ema", "best", "optimizer", "loss_sums"} == {name.split(".")[0] for name in tensors}
@@ -63,11 +69,11 @@ def assert_same_end(first, second) -> None:
 def train(train_graphs, valid_graphs, make_potential, make_config, tmp_path):
     """Run ``fit`` of a fresh potential in a named folder and return folder, potential and result."""
 
-    def run(name, course, *, max_epochs=6, seed=3, resume=False, potential=None):
+    def run(name, course, *, max_epochs=6, seed=3, potential=None, **options):
         potential = potential or make_potential()
         config = make_config(**{**COURSES[course], "max_epochs": max_epochs})
         folder = tmp_path / name
-        return folder, potential, fit(potential, train_graphs, valid_graphs, config, folder, seed=seed, resume=resume)
+        return folder, potential, fit(potential, train_graphs, valid_graphs, config, folder, seed=seed, **options)
 
     return run
 
@@ -120,18 +126,168 @@ def test_killed_within_an_epoch_then_resumed_from_the_last_checkpoint(course, tr
 def test_killed_between_metrics_and_checkpoint_then_resumed(train, monkeypatch):
     """The metrics file is ahead of the checkpoint: its last record is written again, not twice."""
     whole = train("whole", "plateau")
-    saves = itertools.count(1)
     save = trainer._save
 
-    def die(*arguments):
-        if next(saves) == 4:
+    def die(path, state, identity):
+        if (state.progress.epoch, state.progress.batch) == (4, 0):
             raise KeyboardInterrupt
-        save(*arguments)
+        save(path, state, identity)
 
     monkeypatch.setattr(trainer, "_save", die)
     with pytest.raises(KeyboardInterrupt):
         train("parts", "plateau")
     monkeypatch.setattr(trainer, "_save", save)
+    assert_same_end(whole, train("parts", "plateau", resume=True))
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("lost", ["damaged", "empty", "missing"])
+@pytest.mark.parametrize("course", ["plateau", "muon"])
+def test_the_checkpoint_before_the_newest_takes_its_place(course, lost, train, monkeypatch):
+    whole = train("whole", course)
+    stop_after(monkeypatch, 10)
+    folder = train("parts", course)[0]
+    stop_after(monkeypatch, None)
+    newest = folder / CHECKPOINT_NAME
+    {"damaged": damage, "empty": lambda path: path.write_bytes(b""), "missing": lambda path: path.unlink()}[lost](
+        newest
+    )
+    console = Console(file=io.StringIO(), width=300)
+    assert_same_end(whole, train("parts", course, resume=True, console=console))
+    printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    renamed = "is missing" if lost == "missing" else f"is damaged and now called {DAMAGED_NAME}"
+    assert printed[0] == f"'{newest}' {renamed}: the run goes on from the checkpoint before it, {PREVIOUS_NAME}."
+    assert re.fullmatch(r"Resuming at epoch \d of 6\.", printed[1])
+    assert (folder / DAMAGED_NAME).exists() == (lost != "missing")
+
+
+def test_no_checkpoint_is_whole(train):
+    folder = train("run", "plateau")[0]
+    for name in (CHECKPOINT_NAME, PREVIOUS_NAME):
+        damage(folder / name)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(DamagedFileError, match=r"(?s)is damaged, and the one before too: .*Copy a checkpoint back"):
+        train("run", "plateau", resume=True)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / PREVIOUS_NAME).unlink()
+    with pytest.raises(DamagedFileError, match=r"(?s)is damaged: .*no earlier checkpoint in .*Copy a checkpoint back"):
+        train("run", "plateau", resume=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_of_a_checkpoint_is_refused(seed, train):
+    path = train("run", "plateau", max_epochs=1)[0] / CHECKPOINT_NAME
+    whole, rng = path.read_bytes(), np.random.default_rng(seed)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in map(int, [*rng.integers(0, header, 8), *rng.integers(header, len(whole), 8)]):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(DamagedFileError):
+            read_tensor_file(path, CHECKPOINT)
+
+
+@pytest.mark.parametrize("missing", ["identity", "counters", "progress", "model", "ema", "optimizer"])
+def test_a_checkpoint_that_holds_something_else(missing, train):
+    folder = train("run", "plateau", max_epochs=1)[0]
+    path = folder / CHECKPOINT_NAME
+    (folder / PREVIOUS_NAME).unlink()
+    tensors, header = read_tensor_file(path, CHECKPOINT)
+    header.pop(missing, None)
+    header.get("counters", {}).pop(missing, None)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(missing)}
+    if missing == "optimizer":
+        kept["optimizer.nobody.exp_avg"] = torch.zeros(3)
+    write_tensor_file(path, kept, header, CHECKPOINT)
+    with pytest.raises(CheckpointError, match="does not hold what a clebsch training checkpoint holds"):
+        train("run", "plateau", resume=True)
+
+
+def test_checkpoints_within_a_long_epoch(train, monkeypatch):
+    """They are written where they are due, not at ends of epochs alone."""
+    places = []
+    save = trainer._save
+
+    def note(path, state, identity):
+        places.append((state.progress.epoch, state.progress.batch))
+        save(path, state, identity)
+
+    monkeypatch.setattr(trainer, "_save", note)
+    train("run", "plateau", max_epochs=2)
+    assert places == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 0)]
+
+
+def test_what_is_said_of_a_finished_training(train):
+    train("run", "plateau", max_epochs=2)
+    console = Console(file=io.StringIO(), width=300)
+    train("run", "plateau", max_epochs=2, resume=True, console=console)
+    printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert printed[0] == "All 2 epochs are done; nothing is left to train."
+
+
+@pytest.mark.parametrize(("name", "ends"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", 143), ("SIGUSR1", 138)])
+def test_a_signal_stops_after_the_step_and_nothing_is_lost(name, ends, train, monkeypatch):
+    whole = train("whole", "cosine")
+    steps, step = itertools.count(1), trainer._step
+    number = getattr(signal, name)
+
+    def kill(*arguments):
+        if next(steps) == 8:
+            os.kill(os.getpid(), number)
+        step(*arguments)
+
+    before = signal.getsignal(number)
+    console = Console(file=io.StringIO(), width=300)
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+        patch.setattr(trainer, "_step", kill)
+        train("parts", "cosine", console=console)
+    assert caught.type is ends or caught.value.code == ends
+    assert signal.getsignal(number) == before and next(steps) == 9
+    said = console.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
+    assert said.startswith(f"Stopped by {name} after step 8, epoch 2 of 6 complete. The same command continues from '")
+    assert_same_end(whole, train("parts", "cosine", resume=True))
+
+
+def test_a_second_signal_acts_at_once():
+    with StopSignals() as signals, pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_signals_are_left_alone_in_other_threads():
+    found = []
+
+    def work():
+        with StopSignals() as signals:
+            found.append(signals.received)
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    before = signal.getsignal(signal.SIGTERM)
+    thread.start()
+    thread.join()
+    assert found == [None, before]
+
+
+def test_a_full_disk_while_training_keeps_the_last_checkpoint(train, monkeypatch):
+    whole = train("whole", "plateau")
+    saves, write = itertools.count(1), os.fsync
+
+    def full(descriptor):
+        if next(saves) > 20:
+            raise OSError(28, "No space left on device")
+        write(descriptor)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left on device"):
+        patch.setattr(os, "fsync", full)
+        train("parts", "plateau")
     assert_same_end(whole, train("parts", "plateau", resume=True))
 
 
@@ -153,7 +309,7 @@ def test_a_checkpoint_of_format_1(course, train, monkeypatch):
     stop_after(monkeypatch, 12)
     folder = train("parts", course)[0]
     monkeypatch.undo()
-    path = folder / trainer.CHECKPOINT_NAME
+    path = folder / CHECKPOINT_NAME
     tensors, header = read_tensor_file(path, CHECKPOINT)
     former = {"weight_decay": 0.0, "momentum": 0.95}
     optimizer, model = header["identity"]["train"]["optimizer"], header["identity"]["potential"]["model"]
@@ -210,7 +366,8 @@ def test_other_threads_are_said_and_recorded_but_not_refused(
     history = fit(potential, train_graphs, valid_graphs, config, folder, seed=3, resume=True, console=console).history
     assert [record.get("resumed_with") for record in history] == [None, [difference], None]
     printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert printed[0] == f"Resumed, but the last bits may differ: {difference}."
+    expected = ["Resuming at epoch 2 of 3.", f"The last bits may differ from those of one run: {difference}."]
+    assert printed[:2] == expected
 
 
 def test_another_backend_is_said(train, make_potential):
@@ -224,7 +381,7 @@ def test_another_backend_is_said(train, make_potential):
 def test_a_checkpoint_that_does_not_say_its_arithmetic_resumes(train):
     whole = train("whole", "plateau")
     folder, *_ = train("run", "plateau", max_epochs=2)
-    path = folder / trainer.CHECKPOINT_NAME
+    path = folder / CHECKPOINT_NAME
     tensors, header = read_tensor_file(path, CHECKPOINT)
     assert set(header["arithmetic"]) == {"backend", "threads", "device", "dtype"}
     old = {"identity": header["identity"], "counters": header["counters"]}

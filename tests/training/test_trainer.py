@@ -12,6 +12,7 @@ from rich.console import Console
 from clebsch.data import BatchSampler
 from clebsch.errors import CheckpointError, ConfigError, DataError
 from clebsch.training import LossConfig, NonFiniteLossError, fit, trainer
+from clebsch.training.checkpoint import CHECKPOINT_NAME
 from clebsch.training.validation import validate
 
 
@@ -81,7 +82,7 @@ def test_time_limit_stops_with_a_checkpoint(train_graphs, valid_graphs, make_pot
     result = fit(make_potential(), train_graphs, valid_graphs, config, tmp_path)
     assert result.stopped_by == "max_seconds"
     assert 0.2 <= result.seconds < 5.0
-    assert (tmp_path / trainer.CHECKPOINT_NAME).is_file()
+    assert (tmp_path / CHECKPOINT_NAME).is_file()
 
 
 def test_time_limit_before_the_first_validation_leaves_the_averaged_weights(
@@ -109,26 +110,27 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_takes_no_step(
     with pytest.raises(NonFiniteLossError, match=r"loss of step 1 is not finite: energy nan.*bad.xyz, frame 7"):
         fit(potential, [bad], valid_graphs, make_config(), tmp_path)
     assert equal(start, weights(potential))
-    assert not (tmp_path / trainer.CHECKPOINT_NAME).exists()
+    assert not (tmp_path / CHECKPOINT_NAME).exists()
 
 
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     train_graphs, valid_graphs, make_potential, make_config, tmp_path, monkeypatch
 ):
     fit(make_potential(), train_graphs, valid_graphs, make_config(max_epochs=1), tmp_path)
-    content = (tmp_path / trainer.CHECKPOINT_NAME).read_bytes()
+    content = (tmp_path / CHECKPOINT_NAME).read_bytes()
 
     def spoil(state, *_):
         next(iter(state.ema.average.values())).fill_(float("inf"))
 
     monkeypatch.setattr(trainer, "_step", spoil)
     with pytest.raises(NonFiniteLossError, match="the weights have diverged"):
-        fit(make_potential(), train_graphs, valid_graphs, make_config(max_epochs=2), tmp_path, resume=True)
+        config = make_config(max_epochs=2, checkpoint_seconds=1e9)
+        fit(make_potential(), train_graphs, valid_graphs, config, tmp_path, resume=True)
     calls = itertools.count()
     monkeypatch.setattr(trainer._Clock, "expired", lambda clock: next(calls) > 2)
     with pytest.raises(NonFiniteLossError, match="was left as it is"):
         fit(make_potential(), train_graphs, valid_graphs, make_config(max_epochs=2), tmp_path, resume=True)
-    assert (tmp_path / trainer.CHECKPOINT_NAME).read_bytes() == content
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == content
 
 
 def test_gradients_are_clipped(train_graphs, valid_graphs, make_potential, make_config, tmp_path):

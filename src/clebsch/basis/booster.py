@@ -8,13 +8,13 @@ from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clebsch.basis.mlp import MLP, normal
 from clebsch.basis.radial_model import PairMLP, one_hot_pairs
-from clebsch.config import StrictConfig
+from clebsch.config import StrictConfig, Widths
 from clebsch.o3 import clebsch_gordan
 
 
@@ -26,8 +26,8 @@ class BoosterConfig(StrictConfig):
         hidden: widths of the hidden layers of the radial and pair networks.
     """
 
-    level: int = Field(default=1, ge=0)
-    hidden: tuple[PositiveInt, ...] = (64, 64, 64)
+    level: int = Field(default=1, ge=0, le=16)
+    hidden: Widths = (64, 64, 64)
 
 
 class EdgeBooster(nn.Module):

@@ -22,7 +22,7 @@ class PolynomialCutoff(StrictConfig):
     """
 
     kind: Literal["polynomial"] = "polynomial"
-    p: int = Field(default=5, ge=2)
+    p: int = Field(default=5, ge=2, le=256)
 
     def inside(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The cutoff at x = r / r_max < 1."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 
 import numpy as np
@@ -33,9 +35,29 @@ def activate(name: str, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return ACTIVATION_SCALES[name] * ACTIVATIONS[name](x)
 
 
-def normal(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None) -> nn.Parameter:
-    """A parameter of independent standard normal entries, drawn in float64 so that dtypes start alike."""
-    return nn.Parameter(torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype))
+_SHAPES_ALONE: ContextVar[bool] = ContextVar("shapes_alone", default=False)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Within the block, modules are made with weights that have a shape and take no memory, whatever they ask for."""
+    token = _SHAPES_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES_ALONE.reset(token)
+
+
+def normal(
+    shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None, divisor: int = 1
+) -> nn.Parameter:
+    """A parameter of independent standard normal entries over ``divisor``, drawn in float64 so that dtypes start alike.
+
+    Within `shapes_alone` it has no entries.
+    """
+    if _SHAPES_ALONE.get():
+        return nn.Parameter(torch.empty(*shape, dtype=dtype, device="meta"))
+    return nn.Parameter(torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype) / divisor)
 
 
 class MLP(nn.Module):

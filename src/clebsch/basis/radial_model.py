@@ -7,12 +7,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clebsch.basis.mlp import MLP, normal
-from clebsch.config import StrictConfig
+from clebsch.config import StrictConfig, Widths
 from clebsch.errors import ConfigError
 
 
@@ -26,7 +25,7 @@ class RadialConfig(StrictConfig):
     """
 
     kind: Literal["none", "linear", "mlp", "mlp_pair"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = (64, 64, 64)
+    hidden: Widths = (64, 64, 64)
 
 
 class PairMLP(nn.Module):

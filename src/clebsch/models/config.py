@@ -9,9 +9,12 @@ from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
 
 from clebsch.basis import Bessel, BoosterConfig, RadialBasisConfig, RadialConfig
-from clebsch.config import StrictConfig
+from clebsch.config import StrictConfig, Width
 from clebsch.errors import did_you_mean
 from clebsch.o3 import Irreps
+
+LARGEST_L = 12  # degree of harmonics and features
+MOST_PRODUCTS = 100_000  # whose couplings take some seconds to find
 
 
 class LayerConfig(StrictConfig):
@@ -41,18 +44,27 @@ class LayerConfig(StrictConfig):
     radial: RadialConfig = RadialConfig()
     path_mixing: Literal["linear", "sum"] = "linear"
     element_message: bool = False
-    correlation: int = Field(default=1, ge=1)
+    correlation: int = Field(default=1, ge=1, le=8)
     distinct_factors: bool = False
     product_linear: bool = True
     residual: Literal["none", "linear", "element"] = "none"
     gate: Literal["none", "silu", "tanh", "abs"] = "none"
     readout: Literal["none", "linear", "mlp"] = "linear"
-    readout_hidden: int = Field(default=16, ge=1)
+    readout_hidden: Width = 16
+
+    def num_products(self, l_max: int) -> int:
+        """Products of ``correlation`` components of the atomic basis, on which the couplings are defined."""
+        components = (l_max + 1) ** 2
+        if self.distinct_factors:
+            return components**self.correlation
+        return math.comb(components + self.correlation - 1, self.correlation)
 
     @field_validator("hidden_irreps")
     @classmethod
     def _irreps(cls, value: str) -> str:
         irreps = Irreps(value)
+        if irreps.l_max > LARGEST_L:
+            raise ValueError(f"'{value[:40]}' has the degree {irreps.l_max}; the limit is {LARGEST_L}")
         if not irreps:
             raise ValueError("no irreps; write for example 0e+1o+2e, or 0e for scalars alone")
         if len(set(irreps)) < len(irreps):
@@ -93,17 +105,17 @@ class MultiACEConfig(StrictConfig):
     """
 
     elements: tuple[str, ...] = Field(min_length=1)
-    r_max: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    l_max: int = Field(default=3, ge=0)
-    num_channels: int = Field(default=64, ge=1)
+    r_max: float = Field(default=5.0, gt=0, le=100.0, allow_inf_nan=False)
+    l_max: int = Field(default=3, ge=0, le=LARGEST_L)
+    num_channels: Width = 64
     avg_num_neighbors: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     neighbor_normalization: Literal["average", "sqrt", "none"] = "average"
     neighbor_gain: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     radial_basis: RadialBasisConfig = Bessel()
     booster: BoosterConfig | None = None
-    spline_intervals: int | None = Field(default=None, ge=8)
-    layers: tuple[LayerConfig, ...] = Field(min_length=1)
-    further_readouts: tuple[str, ...] = ()
+    spline_intervals: int | None = Field(default=None, ge=8, le=16_384)
+    layers: tuple[LayerConfig, ...] = Field(min_length=1, max_length=64)
+    further_readouts: tuple[str, ...] = Field(default=(), max_length=64)
 
     @field_validator("further_readouts")
     @classmethod
@@ -139,6 +151,11 @@ class MultiACEConfig(StrictConfig):
         for index, layer in enumerate(self.layers):
             if layer.radial.kind == "none" and self.booster is None:
                 raise ValueError(f"layers.{index}.radial.kind 'none' needs a booster; choose linear, mlp or mlp_pair")
+            if layer.num_products(self.l_max) > MOST_PRODUCTS:
+                raise ValueError(
+                    f"layers.{index}.correlation {layer.correlation} with l_max {self.l_max} are "
+                    f"{layer.num_products(self.l_max):,} products of components; the limit is {MOST_PRODUCTS:,}"
+                )
         if all(layer.readout == "none" for layer in self.layers):
             raise ValueError("every layer has readout 'none', so there is no energy; give the last one linear or mlp")
         return self

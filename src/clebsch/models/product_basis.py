@@ -55,8 +55,7 @@ class ProductBasisLayer(nn.Module):
         self.weights = nn.ParameterList()
         for block in self.descriptor.blocks:
             paths = block.coupling.num_paths
-            weight = normal((num_elements, paths, num_channels), dtype, generator)
-            self.weights.append(nn.Parameter(weight.detach() / paths))
+            self.weights.append(normal((num_elements, paths, num_channels), dtype, generator, divisor=paths))
         self.register_buffer("packed", None, persistent=False)
         nothing = torch.zeros(num_elements, 0, num_channels, dtype=dtype)  # a product without couplings
         self.register_buffer("nothing", nothing, persistent=False)

@@ -11,11 +11,13 @@ import torch
 from ase.data import atomic_numbers, covalent_radii
 
 from clebsch.data import Configuration
-from clebsch.errors import CheckpointError
+from clebsch.data.neighbors import complete_cell
+from clebsch.errors import CheckpointError, DamagedFileError
 from clebsch.models.potential import Potential
 
 # Largest deviation, relative to the energies and forces of a frame (and to 1 eV per atom, 1 eV/Å).
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
+MOST_EDGES = 1e7  # of one frame
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,21 @@ def frames_to_tensors(frames: Sequence[ReferenceFrame]) -> dict[str, torch.Tenso
     }
 
 
-def frames_from_tensors(tensors: Mapping[str, torch.Tensor]) -> list[ReferenceFrame]:
-    """Return the frames that ``frames_to_tensors`` was given."""
+def frames_from_tensors(tensors: Mapping[str, torch.Tensor], r_max: float) -> list[ReferenceFrame]:
+    """Return the frames that ``frames_to_tensors`` was given, for a cutoff ``r_max`` in Å.
+
+    Raises:
+        DamagedFileError: there is no frame, the tensors do not fit together, or a frame is so dense that its neighbours
+            would not fit into memory.
+    """
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    frames_in_file, atoms_in_file = len(arrays["num_atoms"]), int(arrays["num_atoms"].sum())
+    shapes = {"energy": (frames_in_file,), "numbers": (atoms_in_file,), "forces": (atoms_in_file, 3)}
+    wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+    if wrong or not frames_in_file or arrays["num_atoms"].min() < 1:
+        raise DamagedFileError(
+            f"The reference frames of the file make no sense ({', '.join(wrong) or 'num_atoms'}). Copy the file again."
+        )
     ends = np.cumsum(arrays["num_atoms"])
     frames = []
     for index, end in enumerate(ends):
@@ -94,8 +108,27 @@ def frames_from_tensors(tensors: Mapping[str, torch.Tensor]) -> list[ReferenceFr
             arrays["pbc"][index],
             origin=f"reference frame {index}",
         )
+        _check_density(configuration, r_max)
         frames.append(ReferenceFrame(configuration, float(arrays["energy"][index]), arrays["forces"][atoms]))
     return frames
+
+
+def _check_density(configuration: Configuration, r_max: float) -> None:
+    """Raise DamagedFileError if there are more than `MOST_EDGES` edges, as the density says."""
+    open_directions = ~configuration.pbc
+    box = complete_cell(configuration.cell, configuration.pbc)
+    box[open_directions] *= np.ptp(configuration.positions, axis=0).max() + r_max
+    edges = configuration.num_atoms**2 * 4 / 3 * np.pi * r_max**3 / abs(np.linalg.det(box))
+    if not edges <= MOST_EDGES:
+        raise DamagedFileError(
+            f"{configuration.origin}: {configuration.num_atoms} atoms have about {edges:.1e} neighbours within r_max = "
+            f"{r_max:g} Å; the limit is {MOST_EDGES:.0e}. The file is damaged: copy it again."
+        )
+
+
+def missing_elements(elements: Sequence[str], configurations: Iterable[Configuration]) -> set[str]:
+    """Return the ``elements`` that occur in none of the configurations."""
+    return set(elements).difference(*(configuration.symbols for configuration in configurations))
 
 
 def example_frames(elements: Sequence[str]) -> list[Configuration]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from clebsch.basis.mlp import shapes_alone
 from clebsch.config import parse_config
 from clebsch.data import Configuration
-from clebsch.errors import CheckpointError, ConfigError
+from clebsch.errors import CheckpointError, ConfigError, DamagedFileError
 from clebsch.models.device import find_device, find_dtype
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
@@ -18,11 +19,14 @@ from clebsch.models.reference_frames import (
     example_frames,
     frames_from_tensors,
     frames_to_tensors,
+    missing_elements,
     verify_frames,
 )
 from clebsch.models.tensor_file import (
     FileFormat,
+    explained,
     read_header,
+    read_shapes,
     read_tensor_file,
     with_prefix,
     without_prefix,
@@ -47,7 +51,8 @@ def save_potential(
     Args:
         potential: the potential.
         path: file to write; its name should end in ``.safetensors``.
-        frames: configurations to be checked on load; a cluster and a periodic box of the elements where none is given.
+        frames: configurations to be checked on load; a cluster and a periodic box in which every element occurs are
+            added if an element of the potential occurs in none of them.
         metadata: JSON content about the training, kept in the header.
 
     Raises:
@@ -55,8 +60,9 @@ def save_potential(
         DataError: a frame holds an element that the potential does not know.
     """
     state = {name: tensor.detach().cpu() for name, tensor in potential.state_dict().items()}
-    exact = _rebuild(potential.config, state, torch.float64, "reference", path)
-    reference = compute_frames(exact, frames or example_frames(potential.elements))
+    exact = _rebuild(potential.config, state, torch.float64, "reference")
+    frames = [*frames, *(example_frames(potential.elements) if missing_elements(potential.elements, frames) else ())]
+    reference = compute_frames(exact, frames)
     header = {
         "config": potential.config.model_dump(mode="json"),
         "dtype": str(potential.dtype).removeprefix("torch."),
@@ -84,18 +90,23 @@ def load_potential(
         verify: compute the reference frames and compare (see ``verify_frames``).
 
     Raises:
-        CheckpointError: the file is missing, damaged, of another kind or version, or the frames are not reproduced.
+        DamagedFileError: the file is damaged; it is refused before anything is built.
+        CheckpointError: the file is missing, of another kind or version, or the frames are not reproduced.
         ConfigError: there is no such dtype.
         BackendError: the backend or the device is not available.
     """
-    tensors, header = read_tensor_file(path, POTENTIAL)
-    config = _config_of(_upgraded(header), path)
-    found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
-    backend = backend or default_backend(device)
+    header = read_potential_header(path)
+    config = _config_of(header, path)
+    with explained(path, POTENTIAL):
+        found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
+        backend = backend or default_backend(device)
+        _check_shapes(config, backend, path)
+        tensors, _ = read_tensor_file(path, POTENTIAL)
+        frames = frames_from_tensors(without_prefix("frames", tensors), config.model.r_max)
     with torch.inference_mode(False):
-        potential = _rebuild(config, without_prefix("potential", tensors), found_dtype, backend, path).to(device)
+        potential = _rebuild(config, without_prefix("potential", tensors), found_dtype, backend).to(device)
     if verify:
-        verify_frames(potential, frames_from_tensors(without_prefix("frames", tensors)), path)
+        verify_frames(potential, frames, path)
     return potential
 
 
@@ -103,15 +114,17 @@ def read_potential_header(path: str | Path) -> dict[str, Any]:
     """Return format, versions, config (as the newest format has it), dtype and metadata, without the weights.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of another kind or version.
+        DamagedFileError: the file is damaged.
+        CheckpointError: the file is missing, or of another kind or version.
     """
-    return _upgraded(read_header(path, POTENTIAL))
-
-
-def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
-    if header["format_version"] >= 2:
-        return header
-    return {**header, "config": upgrade_potential(header["config"])}
+    header = read_header(path, POTENTIAL)
+    with explained(path, POTENTIAL):
+        missing = [key for key in ("config", "dtype", "metadata") if key not in header]
+        if missing:
+            raise DamagedFileError(f"The header of '{path}' has no {', '.join(missing)}. Copy the file again.")
+        if header["format_version"] >= 2:
+            return header
+        return {**header, "config": upgrade_potential(header["config"])}
 
 
 def read_potential_config(path: str | Path) -> PotentialConfig:
@@ -124,20 +137,33 @@ def _config_of(header: Mapping[str, Any], path: str | Path) -> PotentialConfig:
         return parse_config(PotentialConfig, header["config"], f"the header of '{path}'")
     except ConfigError as error:
         raise CheckpointError(
-            f"{error}\nThe file was written by clebsch {header['clebsch_version']}; load it with that version."
+            f"{error}\nThe file was written by clebsch {header.get('clebsch_version')}; load it with that version, or "
+            "copy it again if it is damaged."
         ) from None
 
 
-def _rebuild(
-    config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str, path: str | Path
-) -> Potential:
+def _check_shapes(config: PotentialConfig, backend: str, path: str | Path) -> None:
+    """Compare the tensors of the file with those of the config, without memory for either.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over or of another shape.
+    """
+    with shapes_alone():
+        asked = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), backend=backend).state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in asked.items()}
+    found = without_prefix("potential", read_shapes(path, POTENTIAL))
+    for name in (*expected, *found):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"The weights in '{path}' do not fit the model of its config: '{name}' has the shape "
+                f"{found.get(name, 'of none, as it is missing')} in the file and "
+                f"{expected.get(name, 'of none, as there is no such weight')} in the model. "
+                "Copy the file again, or load it with the version of clebsch that wrote it."
+            )
+
+
+def _rebuild(config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str) -> Potential:
     """Potential of ``config`` with the weights ``state``, which also hold E0, scale and shift."""
     potential = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
-    try:
-        potential.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights in '{path}' do not fit the model of its config ({error}). "
-            "Load it with the version of clebsch that wrote it."
-        ) from None
+    potential.load_state_dict(dict(state))
     return potential

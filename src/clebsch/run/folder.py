@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from clebsch.errors import ConfigError, OutputError
-from clebsch.files import write_file
+from clebsch.errors import ConfigError, DamagedFileError, OutputError
+from clebsch.files import remove_unfinished, write_file
 from clebsch.models.serialization import read_potential_config
 from clebsch.recipe import RunConfig, load_recorded
-from clebsch.training.checkpoint import list_differences
-from clebsch.training.trainer import CHECKPOINT_NAME
+from clebsch.run.lock import hold
+from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, list_differences
+from clebsch.training.trainer import METRICS_NAME
 
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
+CURVE_NAME, PARITY_NAME = "learning_curve.png", "parity.png"
+NAMES = (CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME, CURVE_NAME, PARITY_NAME, CHECKPOINT_NAME, METRICS_NAME)
 
 
-def claim_directory(config: RunConfig) -> Path:
-    """Make the folder of the run and record the recipe in it; raises ConfigError if it holds another run.
+@contextmanager
+def claim_directory(config: RunConfig) -> Iterator[Path]:
+    """Make the folder of the run, hold it for the block, and record the recipe in it.
 
     A folder without checkpoint and potential holds a run that came to nothing, and may be used with other settings.
+
+    Raises:
+        ConfigError: it holds another run, or cannot be written.
+        FolderInUseError: another process works in it.
     """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(config.output))
+            remove_unfinished(config.output, NAMES)
+            _record(config)
+        except OutputError as error:
+            raise ConfigError(f"output: {error}") from None
+        yield config.output
+
+
+def _record(config: RunConfig) -> None:
+    """Write the recipe into the folder; raises ConfigError if that holds another run."""
     path = config.output / CONFIG_NAME
-    if path.is_file() and any((config.output / name).exists() for name in (CHECKPOINT_NAME, POTENTIAL_NAME)):
+    if path.is_file() and (has_checkpoint(config.output) or (config.output / POTENTIAL_NAME).exists()):
         earlier = load_recorded(path)
         differences = list_differences(earlier.course(), config.course())
         if differences:
             raise ConfigError(
                 f"'{config.output}' holds a run with other settings:\n"
                 + "\n".join(f"  - {line}" for line in differences)
-                + "\nGive another output, or remove that folder to start again."
+                + "\nGive another output for these settings, or the settings of that run to go on with it."
             )
         _check_preset(config)
-    try:
-        write_file(path, config.as_yaml())
-    except OutputError as error:
-        raise ConfigError(f"output: {error}") from None
-    return config.output
+    write_file(path, config.as_yaml())
 
 
 def _check_preset(config: RunConfig) -> None:
@@ -42,9 +60,12 @@ def _check_preset(config: RunConfig) -> None:
     potential = config.output / POTENTIAL_NAME
     if not potential.is_file():
         return
-    model = read_potential_config(potential).model
+    try:
+        model = read_potential_config(potential).model
+    except DamagedFileError:  # this run writes it again
+        return
     if not config.stands_for(model):
         raise ConfigError(
             f"'{config.output}' holds a potential of another model than its recipe stands for now: "
-            "a preset has changed. Give another output, or remove that folder to start again."
+            "a preset has changed. Give another output, or write out the model of the potential in the recipe."
         )

@@ -17,8 +17,16 @@ from clebsch.ops import default_backend
 from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
-from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
-from clebsch.run.sets import build_training_graphs, check_elements, read_sets, reference_energies, weigh_stress
+from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_directory
+from clebsch.run.sets import (
+    Sets,
+    build_training_graphs,
+    check_elements,
+    choose_frames,
+    read_sets,
+    reference_energies,
+    weigh_stress,
+)
 from clebsch.training import FitResult, fit
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
@@ -26,7 +34,6 @@ from clebsch.version import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-NUM_REFERENCE_FRAMES = 3
 CORE = 0.95  # of the shortest distance in the training set; hotter atoms come a little closer
 
 
@@ -51,7 +58,7 @@ def run(
 
     The folder receives config.yaml (every choice), metrics.jsonl (one line per epoch), checkpoint.safetensors,
     potential.safetensors, results.json, learning_curve.png and parity.png. The same recipe in the same folder continues
-    where it stopped, exactly.
+    where it stopped, exactly. One run at a time works in a folder.
 
     Args:
         recipe: a configuration, a mapping as in a YAML file, or the path of that file.
@@ -61,6 +68,9 @@ def run(
     Raises:
         ConfigError: a key or a value is not valid, or the folder holds a run with other settings.
         DataError: the data cannot be used as they are.
+        FolderInUseError: another run works in the folder.
+        CheckpointError: its checkpoints are damaged or of another run.
+        OutputError: a file cannot be written.
     """
     config = load_recipe(recipe, overrides)
     sets = read_sets(config.data, config.seed)
@@ -69,26 +79,31 @@ def run(
     e0, compositions = reference_energies(config.energy.e0, sets, model.elements, console)
     train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
     statistics = compute_statistics(train, model.elements, e0, compositions)
-    config = weigh_stress(config, train)
+    config = weigh_stress(config, train, valid)
     potential = build_potential(config, statistics)
-    directory = claim_directory(config)
-    say(console, describe_start(sets, statistics, potential, config.train))
+    with claim_directory(config) as directory:
+        say(console, describe_start(sets, statistics, potential, config.train))
+        if isinstance(config.train, LeastSquaresFit):
+            result = fit_least_squares(potential, train, valid, config.train, console=console)
+        else:
+            result = fit(
+                potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True
+            )
+        return _judge(RunResult(potential, result, {}, statistics, directory), sets)
 
-    if isinstance(config.train, LeastSquaresFit):
-        result = fit_least_squares(potential, train, valid, config.train, console=console)
-    else:
-        result = fit(potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True)
 
-    reference = sets.valid[:NUM_REFERENCE_FRAMES]
-    unjudged = RunResult(potential, result, {}, statistics, directory)
-    save_potential(potential, directory / POTENTIAL_NAME, reference, _summary(unjudged))
-    comparisons = {name: compare(potential, frames) for name, frames in {"valid": sets.valid, **sets.tests}.items()}
-    outcome = replace(unjudged, accuracies={name: accuracy(comparison) for name, comparison in comparisons.items()})
-    save_potential(potential, directory / POTENTIAL_NAME, reference, _summary(outcome))
+def _judge(fitted: RunResult, sets: Sets) -> RunResult:
+    """Save the potential, then judge it on the validation and test sets and write what there is to tell."""
+    potential, directory = fitted.potential, fitted.directory
+    frames = choose_frames(sets, potential.elements)
+    save_potential(potential, directory / POTENTIAL_NAME, frames, _summary(fitted))
+    comparisons = {name: compare(potential, found) for name, found in {"valid": sets.valid, **sets.tests}.items()}
+    outcome = replace(fitted, accuracies={name: accuracy(comparison) for name, comparison in comparisons.items()})
+    save_potential(potential, directory / POTENTIAL_NAME, frames, _summary(outcome))
     write_json(directory / RESULTS_NAME, _summary(outcome))
-    if isinstance(result, FitResult):
-        plot_learning_curve(result.history, directory / "learning_curve.png")
-    plot_parity(comparisons, directory / "parity.png")
+    if isinstance(fitted.fit, FitResult):
+        plot_learning_curve(fitted.fit.history, directory / CURVE_NAME)
+    plot_parity(comparisons, directory / PARITY_NAME)
     return outcome
 
 

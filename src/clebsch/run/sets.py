@@ -26,11 +26,14 @@ from clebsch.data.graph import species_of
 from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.models import MultiACEConfig
+from clebsch.models.reference_frames import missing_elements
 from clebsch.progress import say
 from clebsch.recipe import DatasetSource, FileSource, GradientFit, RunConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+NUM_REFERENCE_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,15 @@ def check_elements(sets: Sets, elements: Sequence[str]) -> None:
             species_of(frame, elements)
 
 
+def choose_frames(sets: Sets, elements: Sequence[str]) -> list[Configuration]:
+    """Return configurations to check a saved potential with: some to validate, and more for elements not in them."""
+    chosen = sets.valid[:NUM_REFERENCE_FRAMES]
+    for element in elements:
+        if missing_elements([element], chosen):
+            chosen += [frame for frame in (*sets.valid, *sets.train) if element in frame.symbols][:1]
+    return chosen
+
+
 def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) -> list[Graph]:
     """Return the graphs of the training set; raises DataError if no atom has a neighbour."""
     graphs = build_graphs(frames, model.elements, model.r_max)
@@ -153,11 +165,12 @@ def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) ->
     return graphs
 
 
-def weigh_stress(config: RunConfig, train: Sequence[Graph]) -> RunConfig:
-    """Return ``config`` with a weight for the stress if the training set has stresses and the recipe says nothing."""
+def weigh_stress(config: RunConfig, *sets: Sequence[Graph]) -> RunConfig:
+    """Return ``config`` with a weight for the stress if all ``sets`` have stresses and the recipe says nothing."""
     settings = config.train
     named = isinstance(settings, GradientFit) and "stress_weight" in settings.loss.model_fields_set
-    if not isinstance(settings, GradientFit) or named or not any("stress" in graph.labels for graph in train):
+    labelled = all(any("stress" in graph.labels for graph in graphs) for graphs in sets)
+    if not isinstance(settings, GradientFit) or named or not labelled:
         return config
     loss = settings.loss.model_copy(update={"stress_weight": STRESS_WEIGHT})
     return config.model_copy(update={"train": settings.model_copy(update={"loss": loss})})

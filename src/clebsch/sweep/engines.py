@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from clebsch.config import StrictConfig
 from clebsch.data.datasets.source import ROOT_VARIABLE
 from clebsch.errors import BackendError
-from clebsch.files import write_file
+from clebsch.files import remove_unfinished, write_file
 from clebsch.run import RESULTS_NAME
 from clebsch.sweep.study import Cell
 
@@ -100,14 +101,16 @@ ENGINES: dict[str, Callable[[Sequence[Cell], Path, EngineConfig], Iterator[tuple
 def run_cell(task: Task) -> int:
     """Train one cell as ``clebsch train`` does, its output in log.txt, and return the exit status."""
     folder = Path(task.working_directory, task.directory)
-    path = write_file(folder / RECIPE_NAME, task.recipe)
     environment = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "COLUMNS": "120"}
     if task.data is not None:
         environment[ROOT_VARIABLE] = task.data
-    command = [sys.executable, "-m", "clebsch", "train", str(path)]
+    command = [sys.executable, "-m", "clebsch", "train", str(folder / RECIPE_NAME)]
+    folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / LOCK_NAME) as held:
-        if (folder / RESULTS_NAME).is_file():
+        if _has_results(folder):
             return 0
+        remove_unfinished(folder, [RECIPE_NAME])
+        write_file(folder / RECIPE_NAME, task.recipe)
         with open(folder / LOG_NAME, "a") as log:
             done = subprocess.run(
                 command,
@@ -137,7 +140,15 @@ def lock(path: Path) -> Iterator[tuple[int, ...]]:
 
 def is_finished(cell: Cell, study: Path) -> bool:
     """Whether the cell has been run to its end."""
-    return (cell.directory(study) / RESULTS_NAME).is_file()
+    return _has_results(cell.directory(study))
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether the results of a run are there and whole."""
+    try:
+        return "errors" in json.loads((folder / RESULTS_NAME).read_text())
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def _task(cell: Cell, study: Path, threads: int) -> Task:

@@ -1,50 +1,101 @@
-"""Checkpoints: one file from which a training run goes on exactly, or a refusal that says what differs."""
+"""Checkpoints: one file from which a training run goes on exactly, or a refusal that says what differs.
+
+The checkpoint before the newest is kept beside it, so that a run also goes on if the newest is damaged.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clebsch.data import Graph
 from clebsch.data.quantities import FIRST
-from clebsch.errors import CheckpointError
+from clebsch.errors import CheckpointError, DamagedFileError
+from clebsch.files import explained as explained_output
 from clebsch.models.potential import Potential
-from clebsch.models.tensor_file import FileFormat, read_tensor_file, write_tensor_file
+from clebsch.models.tensor_file import FileFormat, explained, read_tensor_file, write_tensor_file
+from clebsch.progress import say
 from clebsch.training.state import TrainingState
 from clebsch.training.upgrade import upgrade_identity
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CHECKPOINT_NAME, PREVIOUS_NAME = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+DAMAGED_NAME = "checkpoint.damaged.safetensors"
+CURE = "Copy a checkpoint back from a backup, or train anew in another folder."
 CHECKPOINT = FileFormat(kind="training checkpoint", version=2)
 
 
 def save_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
-    """Write ``state`` and the ``identity`` of its run to ``path``, atomically."""
+    """Write ``state`` and the ``identity`` of its run to ``path``, atomically; what was there is the previous one."""
     header = {"identity": dict(identity), "arithmetic": state.arithmetic(), "counters": state.counters()}
-    write_tensor_file(path, state.tensors(), header, CHECKPOINT)
+    write_tensor_file(path, state.tensors(), header, CHECKPOINT, previous=Path(path).with_name(PREVIOUS_NAME))
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether there is a checkpoint, the newest or the one before, whole or damaged."""
+    return any((directory / name).exists() for name in (CHECKPOINT_NAME, PREVIOUS_NAME))
+
+
+def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, Any], console: Console | None) -> None:
+    """Restore ``state`` from the newest whole checkpoint in ``directory``; a line says if that is the one before.
+
+    A damaged one is renamed.
+
+    Raises:
+        DamagedFileError: no checkpoint is whole.
+        CheckpointError: the checkpoint belongs to another run (see `load_checkpoint`).
+        OutputError: a damaged file cannot be renamed.
+    """
+    newest, previous = directory / CHECKPOINT_NAME, directory / PREVIOUS_NAME
+    try:
+        if newest.exists() or not previous.exists():
+            load_checkpoint(newest, state, identity)
+            return
+        state_of_newest = "is missing"
+    except DamagedFileError as error:
+        if not previous.exists():
+            raise DamagedFileError(f"{error}\nThere is no earlier checkpoint in '{directory}'. {CURE}") from None
+        state_of_newest = "is damaged"
+    try:
+        load_checkpoint(previous, state, identity)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"'{newest}' {state_of_newest}, and the one before too: {error}\n{CURE}") from None
+    if newest.exists():
+        with explained_output(directory / DAMAGED_NAME):
+            os.replace(newest, directory / DAMAGED_NAME)
+        state_of_newest += f" and now called {DAMAGED_NAME}"
+    say(console, f"'{newest}' {state_of_newest}: the run goes on from the checkpoint before it, {PREVIOUS_NAME}.")
 
 
 def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
     """Restore ``state`` from ``path``; what its arithmetic differs in is left in ``state.progress.resumed_with``.
 
     Raises:
-        CheckpointError: the file cannot be read, or it belongs to a run whose ``identity`` differs.
+        DamagedFileError: the file is damaged.
+        CheckpointError: the file is missing, or it belongs to a run whose ``identity`` differs.
     """
     tensors, header = read_tensor_file(path, CHECKPOINT)
-    stored = header["identity"]
-    if header["format_version"] < 2:
-        stored = upgrade_identity(stored)
-    differences = list_differences(stored, json.loads(json.dumps(identity)))
+    with explained(path, CHECKPOINT):
+        stored = header["identity"]
+        if header["format_version"] < 2:
+            stored = upgrade_identity(stored)
+        differences = list_differences(stored, json.loads(json.dumps(identity)))
     if differences:
         raise CheckpointError(
             f"Checkpoint '{path}' belongs to another run; going on from it would not repeat that run. What differs:\n"
             + "\n".join(f"  - {line}" for line in differences)
             + "\nResume with the settings and data of the checkpoint, or start afresh in another directory."
         )
-    state.restore(tensors, header["counters"])
+    with explained(path, CHECKPOINT):
+        state.restore(tensors, header["counters"])
     current = state.arithmetic()  # the first checkpoints have no such entry, and nothing to compare with
     state.progress.resumed_with += list_differences(header.get("arithmetic", current), current)
 

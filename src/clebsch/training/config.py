@@ -36,7 +36,7 @@ class TrainConfig(StrictConfig):
         dimer_weight: weight, (eV/Å)^-2, of the wrong forces between two atoms alone (`DimerPrior`), which are looked at
             in every fifth step, through all stages; part of the training loss, not of the validation loss. 0 for none.
         max_grad_norm: norm to which the gradient of the loss is clipped; None for no clipping.
-        checkpoint_seconds: shortest time between checkpoints, which are written at the end of epochs.
+        checkpoint_seconds: shortest time between checkpoints, which are written after a step or an epoch.
     """
 
     loss: LossConfig = LossConfig()

@@ -48,8 +48,8 @@ class ExponentialMovingAverage:
 
     def load(self, average: Mapping[str, torch.Tensor], num_updates: int) -> None:
         """Restore ``average`` and ``num_updates`` as they were saved."""
-        for name, value in average.items():
-            self.average[name].copy_(value)
+        for name, value in self.average.items():
+            value.copy_(average[name])
         self.num_updates = num_updates
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clebsch.data.quantities import QUANTITIES
 from clebsch.evaluation.metrics import present_names
-from clebsch.files import write_file
+from clebsch.files import explained, write_file
 from clebsch.progress import say
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class MetricsFile:
     def append(self, record: Record) -> None:
         """Add ``record`` to the history and the file."""
         self.history.append(record)
-        with open(self.path, "a") as file:
+        with explained(self.path), open(self.path, "a") as file:
             file.write(_line(record))
 
 

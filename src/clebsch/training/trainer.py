@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,17 @@ import torch
 from clebsch.data import QUANTITIES, Batch, BatchSampler, Graph, collate
 from clebsch.data.quantities import derivatives
 from clebsch.errors import CheckpointError, ClebschError, ConfigError, DataError
+from clebsch.files import explained
 from clebsch.models.potential import Potential
 from clebsch.progress import say
-from clebsch.training.checkpoint import load_checkpoint, run_identity, save_checkpoint
+from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_newest, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.training.loss import LossConfig, loss, require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
 from clebsch.training.optimizers import set_lr
 from clebsch.training.schedules import Schedule, stage_at
+from clebsch.training.signals import StopSignals
 from clebsch.training.state import TrainingState
 from clebsch.training.terms import loss_terms
 from clebsch.training.validation import labelled_quantities, validate
@@ -30,7 +32,6 @@ from clebsch.training.validation import labelled_quantities, validate
 if TYPE_CHECKING:
     from rich.console import Console
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
 METRICS_NAME = "metrics.jsonl"
 
 
@@ -75,41 +76,54 @@ def fit(
         train: training graphs (energies eV, forces eV/Å, stresses eV/Å^3).
         valid: validation graphs.
         config: settings.
-        directory: folder of the checkpoint and the metrics file; made where missing.
+        directory: folder of the checkpoints and the metrics file; made where missing.
         seed: seed of the shuffling and of the pairs of atoms that are drawn.
         console: where to print the epochs; None prints nothing.
         resume: go on from the checkpoint in ``directory``, exactly; without one, start.
+
+    SIGINT, SIGTERM and SIGUSR1 stop the training after the running step: a checkpoint is written, and the program ends
+    by KeyboardInterrupt or with exit status 128 + the number of the signal.
 
     Raises:
         DataError: an empty set, or a label that the loss needs is missing.
         ConfigError: a setting that these data or this potential cannot serve.
         CheckpointError: ``directory`` holds a checkpoint and ``resume`` is False, or the checkpoint is of another run.
+        DamagedFileError: the newest checkpoint and the one before are damaged.
+        OutputError: a file cannot be written; the last one is still there.
         NonFiniteLossError: the loss of a batch is NaN or infinite.
     """
     _check(potential, train, valid, config)
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    with explained(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     checkpoint = directory / CHECKPOINT_NAME
     identity = run_identity(potential, config.course(), train, valid, seed)
     state = _start(potential, train, config, seed)
-    if checkpoint.exists():
+    if has_checkpoint(directory):
         _require_resume(resume, directory)
-        load_checkpoint(checkpoint, state, identity)
+        load_newest(directory, state, identity, console)
+        say(console, _resumed(state, config))
     metrics, table = MetricsFile(directory / METRICS_NAME, state.progress.epoch), EpochTable(console)
-    if state.progress.resumed_with:
-        say(console, f"Resumed, but the last bits may differ: {'; '.join(state.progress.resumed_with)}.")
     clock = _Clock(config, state.progress.seconds)
-    while (stopped_by := _stop_reason(state, config, clock)) is None:
-        _enter_stage(state, config)
-        if not _train_epoch(state, train, config, clock):
-            continue  # Out of time within the epoch: the loop ends, and the checkpoint keeps the place.
-        record = _end_epoch(state, valid, config, clock)
-        metrics.append(record)
-        table.row(record, best=state.progress.best_epoch == state.progress.epoch)
-        if clock.checkpoint_due():
-            _save(checkpoint, state, identity)
-    state.progress.seconds = clock.seconds()
-    _save(checkpoint, state, identity)
+
+    def keep() -> None:
+        state.progress.seconds = clock.seconds()
+        _save(checkpoint, state, identity)
+
+    with StopSignals() as signals:
+        while (stopped_by := _stop_reason(state, config, clock, signals)) is None:
+            _enter_stage(state, config)
+            if not _train_epoch(state, train, config, clock, signals, keep):
+                continue  # Stopped within the epoch: the loop ends, and the checkpoint keeps the place.
+            record = _end_epoch(state, valid, config, clock)
+            metrics.append(record)
+            table.row(record, best=state.progress.best_epoch == state.progress.epoch)
+            if clock.checkpoint_due():
+                keep()
+        keep()
+        if signals.received:
+            say(console, _how_to_continue(stopped_by, checkpoint, state, config))
+            signals.leave()
     copy_parameters(state.best or state.ema.average, potential)
     progress = state.progress
     best = f"best epoch {progress.best_epoch}, {config.best_by} {progress.best_validation}"
@@ -163,6 +177,25 @@ def _require_resume(resume: bool, directory: Path) -> None:
         )
 
 
+def _resumed(state: TrainingState, config: TrainConfig) -> list[str]:
+    """What is said when a run goes on."""
+    progress = state.progress
+    lines = [f"Resuming at epoch {progress.epoch + 1} of {config.max_epochs}."]
+    if progress.epoch >= config.max_epochs:
+        lines = [f"All {config.max_epochs} epochs are done; nothing is left to train."]
+    if progress.resumed_with:
+        lines.append(f"The last bits may differ from those of one run: {'; '.join(progress.resumed_with)}.")
+    return lines
+
+
+def _how_to_continue(stopped_by: str, checkpoint: Path, state: TrainingState, config: TrainConfig) -> str:
+    progress = state.progress
+    return (
+        f"Stopped by {stopped_by} after step {progress.step}, epoch {progress.epoch} of {config.max_epochs} complete. "
+        f"The same command continues from '{checkpoint}'."
+    )
+
+
 def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, seed: int = 0) -> BatchSampler:
     num_atoms = [graph.num_atoms for graph in graphs]
     if config.batch_unit == "atoms":
@@ -181,8 +214,10 @@ def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, se
     )
 
 
-def _stop_reason(state: TrainingState, config: TrainConfig, clock: _Clock) -> str | None:
+def _stop_reason(state: TrainingState, config: TrainConfig, clock: _Clock, signals: StopSignals) -> str | None:
     progress = state.progress
+    if signals.received:
+        return signals.received.name
     if progress.epoch >= config.max_epochs:
         return "max_epochs"
     if config.patience is not None and progress.epoch - (progress.best_epoch or 0) >= config.patience:
@@ -198,19 +233,31 @@ def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
         state.progress.best_validation = None
 
 
-def _train_epoch(state: TrainingState, graphs: Sequence[Graph], config: TrainConfig, clock: _Clock) -> bool:
-    """Take the steps that are left in this epoch; False where the time has run out before its end."""
+def _train_epoch(
+    state: TrainingState,
+    graphs: Sequence[Graph],
+    config: TrainConfig,
+    clock: _Clock,
+    signals: StopSignals,
+    keep: Callable[[], None],
+) -> bool:
+    """Take the steps that are left in this epoch; False if the time has run out, or a signal has come, before its end.
+
+    ``keep`` writes a checkpoint, which is done between steps where one is due.
+    """
     progress = state.progress
     loss_config = config.loss_config(progress.stage)
     lr = config.optimizer.lr * config.lr_factor(progress.stage)
-    if progress.batch == 0:
-        zero = torch.zeros((), dtype=torch.float64, device=state.potential.device)
-        parts = (*loss_config.fitted, *(term.name for term in state.terms))
-        state.loss_sums = {part: zero.clone() for part in parts}
+    zero = torch.zeros((), dtype=torch.float64, device=state.potential.device)
+    parts = (*loss_config.fitted, *(term.name for term in state.terms))
+    # A checkpoint has them in another order, and the order decides the last bit of their sum.
+    state.loss_sums = {part: state.loss_sums[part] if progress.batch else zero.clone() for part in parts}
     batches = state.sampler.batches(progress.epoch)
     for indices in batches[progress.batch :]:
-        if clock.expired():
+        if signals.received or clock.expired():
             return False
+        if progress.batch and clock.checkpoint_due():
+            keep()
         set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
         _step(state, [graphs[index] for index in indices], loss_config, config)
         progress.batch += 1

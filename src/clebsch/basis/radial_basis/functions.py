@@ -23,7 +23,7 @@ class BasisFunctions(StrictConfig):
     """
 
     kind: str
-    num: int = Field(default=8, ge=1)
+    num: int = Field(default=8, ge=1, le=512)
     cutoff: CutoffConfig = PolynomialCutoff()
 
     def constants(self, r_max: float) -> dict[str, Tensor]:
