@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
 from clebsch.basis import Gaussian, SmoothCutoff
 from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
+from clebsch.data.quantities import STRESS_WEIGHT
 from clebsch.errors import ClebschError, ConfigError, DataError
 from clebsch.evaluation import evaluate
 from clebsch.models import MultiACEConfig
@@ -42,6 +44,16 @@ def recipe(alloy_file: Path, output: Path, **changes: Any) -> RunConfig:
         "train": {"max_epochs": 2, "batch_size": 3, "loss": {"energy_weight": 1.0, "forces_weight": 10.0}},
     }
     return parse_recipe({**mapping, **changes})
+
+
+class Lines(Console):
+    """A console that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(file=StringIO(), width=200)
+
+    def holds(self, text: str) -> bool:
+        return text in self.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +161,92 @@ def test_stress_is_trained_and_judged(alloy_file: Path, tmp_path: Path):
     assert run(recipe(alloy_file, tmp_path, data=data, train=train)).accuracies["same"]["stress_rmse_meV_A3"] > 0
 
 
+def test_stress_labels_are_trained_on_unless_the_recipe_says_otherwise(alloy_file: Path, tmp_path: Path):
+    lines = Lines()
+    found = run(recipe(alloy_file, tmp_path / "a"), console=lines)
+    assert "stress_rmse_meV_A3" in found.accuracies["same"].errors
+    assert lines.holds("training labels: energy 9, forces 9, stress 9") and not lines.holds("not trained on")
+    (record, *_) = found.fit.history
+    assert record["train_loss_stress"] > 0
+    assert load_recorded(tmp_path / "a" / "config.yaml").train.loss.stress_weight == STRESS_WEIGHT
+    train = {"max_epochs": 1, "loss": {"stress_weight": 0.0}}
+    found = run(recipe(alloy_file, tmp_path / "b", train=train), console=lines)
+    assert "train_loss_stress" not in found.fit.history[0]
+    assert lines.holds("not trained on: stress; train.loss.stress_weight is 0")
+
+
+def test_frames_with_some_of_the_labels(alloy_file: Path, tmp_path: Path):
+    """Crystals with all labels or energies alone, molecules with forces alone, one of another weight."""
+    frames = ase.io.read(alloy_file, ":")
+    for number, frame in enumerate(frames):
+        results = dict(frame.calc.results)
+        kept = {0: ("energy", "forces", "stress"), 1: ("energy",), 2: ("forces",)}[number % 3]
+        if number % 3 == 2:
+            frame.pbc, frame.cell = False, np.zeros((3, 3))
+        frame.calc = SinglePointCalculator(frame, **{name: results[name] for name in kept})
+    frames[0].info["config_weight"] = 2.0
+    path, lines = tmp_path / "some.xyz", Lines()
+    ase.io.write(path, frames)
+    data = {"train": str(path), "valid": 3, "tests": {"same": str(path)}, "weights": {"slab": 0.5}}
+    with pytest.raises(ConfigError, match=r"data\.weights: no training configuration has the config_type 'slab'"):
+        run(recipe(alloy_file, tmp_path / "a", data=data))
+    data.pop("weights")
+    found = run(recipe(alloy_file, tmp_path / "b", data=data), console=lines)
+    assert lines.holds("training labels: energy")
+    assert {"energy_rmse_meV", "forces_rmse_meV_A", "stress_rmse_meV_A3"} <= set(found.accuracies["same"].errors)
+    losses = [record[f"train_loss_{name}"] for record in found.fit.history for name in ("energy", "forces", "stress")]
+    assert np.isfinite(losses).all() and min(losses) > 0
+
+
+def test_isolated_atoms_of_other_sets_are_left_aside(alloy_file: Path, tmp_path: Path):
+    frames = ase.io.read(alloy_file, ":3")
+    free = Atoms("Cu", cell=[12.0] * 3, pbc=True, info={"energy": -45_000.0})
+    path, lines = tmp_path / "test.xyz", Lines()
+    ase.io.write(path, [*frames, free])
+    data = {"train": str(alloy_file), "valid": 3, "tests": {"same": str(path)}}
+    found = run(recipe(alloy_file, tmp_path / "a", data=data), console=lines)
+    assert found.accuracies["same"].n == 3
+    assert lines.holds("isolated atoms: 1 of the same set left aside")
+
+
+def test_a_fit_of_energies_that_compositions_do_not_determine_says_so(alloy_file: Path, tmp_path: Path):
+    lines = Lines()
+    run(recipe(alloy_file, tmp_path / "a"), console=lines)
+    assert lines.holds("E0 by least squares: The compositions determine only 1 of 2 combinations of E0")
+
+
+def test_an_unknown_element_in_a_test_set_is_found_before_training(alloy_file: Path, tmp_path: Path):
+    path = tmp_path / "silver.xyz"
+    path.write_text('1\nProperties=species:S:1:pos:R:3 energy=-1.5 pbc="T T T" Lattice="3 0 0 0 3 0 0 0 3"\nAg 0 0 0\n')
+    data = {"train": str(alloy_file), "valid": 3, "tests": {"silver": str(path)}}
+    with pytest.raises(DataError, match=r"silver.xyz, frame 0: atom 0 is Ag"):
+        run(recipe(alloy_file, tmp_path / "a", data=data))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_finished_run_is_judged_on_other_sets(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    """And its training file may move: its content is what counts."""
+    moved = tmp_path / "moved.xyz"
+    shutil.copy(alloy_file, moved)
+    folder = tmp_path / "a"
+    shutil.copytree(finished.directory, folder)
+    data = {"train": str(moved), "valid": 3, "tests": {"again": str(moved)}}
+    found = run(recipe(alloy_file, folder, data=data))
+    assert set(found.accuracies) == {"valid", "again"}
+    assert found.accuracies["again"] == finished.accuracies["same"]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    ase.io.write(moved, ase.io.read(alloy_file, ":")[::-1])
+    with pytest.raises(ClebschError, match="training set"):
+        run(recipe(alloy_file, folder, data=data))
+
+
+def test_atomic_numbers_name_elements(alloy_file: Path, tmp_path: Path):
+    assert recipe(alloy_file, tmp_path, energy={"e0": {29: -1.0, "Au": -2.0}}).energy.e0 == {"Cu": -1.0, "Au": -2.0}
+
+
 def test_a_weight_without_labels_stops_before_training(alloy_file: Path, tmp_path: Path):
-    train = {"max_epochs": 1, "loss": {"stress_weight": 1.0}}
-    with pytest.raises(DataError, match=r"stress_weight.*alloy.xyz, frame"):
+    train = {"max_epochs": 1, "loss": {"dipole_weight": 1.0}}
+    with pytest.raises(DataError, match=r"dipole_weight.*alloy.xyz, frame"):
         run(recipe(alloy_file, tmp_path, train=train))
 
 

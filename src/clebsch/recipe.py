@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, create_model, model_validator
+from ase.data import chemical_symbols
+from pydantic import Discriminator, Field, Tag, ValidationError, create_model, field_validator, model_validator
 
 from clebsch.config import DefaultForm, StrictConfig, apply_overrides, load_yaml, parse_config
-from clebsch.data import LabelKeys
+from clebsch.data import QUANTITIES, LabelKeys
 from clebsch.models import MultiACEConfig
 from clebsch.models.presets import PRESETS
 from clebsch.models.upgrade import upgrade_model
@@ -40,6 +41,9 @@ class DatasetSource(StrictConfig):
     download: bool = False
 
 
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class FileSource(StrictConfig):
     """Files of labelled configurations.
 
@@ -48,12 +52,24 @@ class FileSource(StrictConfig):
         valid: a file, or the number (integer) or fraction (below 1) of the training configurations set aside.
         tests: files to report, by name.
         keys: names of the labels in the files; null for a label that is not wanted.
+        weights: factors on the weights of the loss by config_type, such as ``{surface: 2}`` or
+            ``{surface: {forces: 2, stress: 0}}``; zero is not trained on.
     """
 
     train: str | tuple[str, ...]
     valid: str | int | float = 0.1
     tests: dict[str, str] = {}
     keys: LabelKeys = LabelKeys()
+    weights: dict[str, NonNegative | dict[str, NonNegative]] = {}
+
+    @field_validator("weights")
+    @classmethod
+    def _of_quantities(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for config_type, weights in value.items():
+            unknown = set(weights) - set(QUANTITIES) if isinstance(weights, dict) else set()
+            if unknown:
+                raise ValueError(f"{config_type}: {min(unknown)} is no quantity; there are {', '.join(QUANTITIES)}")
+        return value
 
 
 class PresetModel(StrictConfig):
@@ -137,6 +153,17 @@ class Energy(StrictConfig):
     shift: Literal["mean", "none"] = "mean"
     repulsion: Literal["none", "zbl", "core"] = "none"
 
+    @field_validator("e0", mode="before")
+    @classmethod
+    def _symbols(cls, value: Any) -> Any:
+        """Atomic numbers are as good as symbols."""
+        if not isinstance(value, Mapping):
+            return value
+        known = range(1, len(chemical_symbols))
+        return {
+            chemical_symbols[int(key)] if str(key).isdigit() and int(key) in known else key: value[key] for key in value
+        }
+
 
 class GradientFit(TrainConfig):
     """Training by gradient descent."""
@@ -218,8 +245,16 @@ class RunConfig(StrictConfig):
         return self.model.build(model.elements, model.avg_num_neighbors) == model
 
     def course(self) -> dict[str, Any]:
-        """What must not change where a run is continued: all but the folder and the limits of the fit."""
-        return {**self.model_dump(mode="json", exclude={"output", "train"}), "train": self.train.course()}
+        """What must not change if a run is continued: what decides its weights, but for the limits of the fit.
+
+        Where things are, what it is tested on and what it runs on may change. A checkpoint compares the training and
+        validation sets by content, so that for a fit by gradients the names of files may change too.
+        """
+        unbound = {"output", "device", "backend", "train", "data"}
+        data = self.data.model_dump(mode="json", exclude={"tests", "root", "download"})
+        if isinstance(self.data, FileSource) and isinstance(self.train, GradientFit):
+            data = {name: value for name, value in data.items() if name != "train" and not isinstance(value, str)}
+        return {**self.model_dump(mode="json", exclude=unbound), "data": data, "train": self.train.course()}
 
 
 def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -128,7 +128,7 @@ def test_numbers_that_are_not_finite(
 def test_label_in_some_frames_only(capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path):
     path = alloy(tmp_path / "some.xyz", alloy_file, lambda frames: detach(frames[7]))
     message = error(capsys, "train", recipe(tmp_path, path))
-    assert_names(message, path, "1 of 12 frames", "'energy'", "frame 7", "Label these frames")
+    assert_names(message, path, "frame 7", "no label of what is fitted", "leave it out")
 
 
 def test_unknown_element_at_evaluation(capsys: pytest.CaptureFixture[str], tmp_path: Path, potential_file: Path):

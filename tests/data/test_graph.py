@@ -127,8 +127,17 @@ def test_to_device_keeps_everything():
 def test_what_cannot_be_a_batch():
     with pytest.raises(DataError, match="at least one graph"):
         collate([])
-    graphs = build_graphs(
-        [configuration(), dataclasses.replace(configuration(), labels={"energy": 1.0})], ELEMENTS, 3.0
-    )
-    with pytest.raises(DataError, match=r"1 of 2 graphs of a batch have no forces, the first is a.xyz, frame 3"):
-        collate(graphs)
+
+
+def test_what_some_have_no_label_of_has_zeros_of_weight_zero():
+    given = [
+        dataclasses.replace(configuration(), weights={"energy": 2.0}),
+        dataclasses.replace(configuration(), labels={"energy": 1.0}),
+    ]
+    batch = collate(build_graphs(given, ELEMENTS, 3.0))
+    atoms = given[0].num_atoms
+    assert batch.weights["forces"].tolist() == [1.0, 0.0] and batch.weights["energy"].tolist() == [2.0, 1.0]
+    assert batch.labels["forces"][:atoms].any() and not batch.labels["forces"][atoms:].any()
+    assert batch.weights_of("dipole").tolist() == [0.0, 0.0]
+    plain = collate(build_graphs([configuration()] * 2, ELEMENTS, 3.0))
+    assert not plain.weights and plain.weights_of("energy").tolist() == [1.0, 1.0]

@@ -63,12 +63,30 @@ def test_stress_by_finite_differences(copper: Atoms):
     assert copper.get_stress(voigt=False).shape == (3, 3)
 
 
-def test_no_stress_without_three_periodic_directions(ethanol: Atoms, copper: Atoms):
-    copper.pbc = (True, True, False)
+def test_no_stress_without_a_periodic_direction(ethanol: Atoms, copper: Atoms):
+    copper.pbc = False
     for atoms in (ethanol, copper):
-        with pytest.raises(PropertyNotImplementedError, match="three directions"):
+        with pytest.raises(PropertyNotImplementedError, match="a periodic direction and a cell with a volume"):
             atoms.get_stress()
         assert np.isfinite(atoms.get_forces()).all()
+
+
+def test_stress_of_a_slab_lies_in_its_plane(copper: Atoms):
+    """The plane is any: here it is turned out of the axes, and strains within it give the stress."""
+    copper.pbc = (True, True, False)
+    copper.rotate(30, (1, 1, 0), rotate_cell=True)
+    normal = np.cross(*copper.cell.array[:2])
+    stress = copper.get_stress(voigt=False)
+    assert np.abs(stress).max() > 5e-3 and np.abs(stress @ normal).max() < 1e-12
+    direction = copper.cell.array[0] / np.linalg.norm(copper.cell.array[0])
+    energies = []
+    for strain in (-1e-5, 1e-5):
+        strained = copper.copy()
+        strained.calc = copper.calc
+        strained.set_cell(copper.cell.array @ (np.eye(3) + strain * np.outer(direction, direction)), scale_atoms=True)
+        energies.append(strained.get_potential_energy())
+    slope = (energies[1] - energies[0]) / 2e-5 / copper.get_volume()
+    assert direction @ stress @ direction == pytest.approx(slope, abs=1e-6)
 
 
 def test_neighbours_are_rebuilt(copper: Atoms):

@@ -35,7 +35,7 @@ def frames() -> list[Atoms]:
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_equal_to_the_calculator(potential: Potential, frames: list[Atoms], batch_size: int):
     results = clebsch.predict(potential, frames, batch_size=batch_size)
-    assert ["stress" in result for result in results] == [bool(frame.pbc.all()) for frame in frames]
+    assert ["stress" in result for result in results] == [bool(frame.pbc.any()) for frame in frames]
     calculator = clebsch.Calculator(potential)
     for frame, result in zip(frames, results, strict=True):
         calculator.calculate(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,25 @@ def test_a_nonlinear_model_is_refused(train_graphs: list[Graph]):
         )
 
 
-def test_missing_forces_are_named(train_graphs: list[Graph]):
-    bare = [replace(graph, labels={"energy": graph.labels["energy"]}) for graph in train_graphs]
-    with pytest.raises(DataError, match="frame 0: the linear fit needs energies and forces"):
-        fit_least_squares(linear_potential(), bare, train_graphs, LeastSquaresConfig())
+def test_some_labels_are_enough(train_graphs: list[Graph], valid_graphs: list[Graph]):
+    """Frames without forces count with their energies alone, and frames of weight zero not at all."""
+
+    def bare(graph: Graph, *names: str, **changes: Any) -> Graph:
+        return replace(graph, labels={name: graph.labels[name] for name in names}, **changes)
+
+    def coefficients(graphs: list[Graph]) -> torch.Tensor:
+        potential = linear_potential()
+        fit_least_squares(potential, graphs, valid_graphs, LeastSquaresConfig(ridges=(1e-8,)))
+        return torch.cat([weight.detach().flatten() for weight in potential.parameters()])
+
+    some = [bare(graph, "energy") if number % 2 else graph for number, graph in enumerate(train_graphs)]
+    nothing = {"energy": 0.0, "forces": 0.0}
+    unweighted = [replace(graph, weights=nothing if number % 2 else {}) for number, graph in enumerate(train_graphs)]
+    every_second = [bare(graph) if number % 2 else graph for number, graph in enumerate(train_graphs)]
+    found = coefficients(some)
+    assert not torch.allclose(found, coefficients(train_graphs), rtol=1e-3)
+    assert coefficients([bare(graph, "energy") for graph in train_graphs]).isfinite().all()
+    scale = coefficients(every_second)
+    torch.testing.assert_close(coefficients(unweighted), scale, rtol=0, atol=1e-3 * float(scale.abs().max()))
+    with pytest.raises(DataError, match="frame 0: the linear fit needs energies or forces"):
+        coefficients([bare(graph) for graph in train_graphs])

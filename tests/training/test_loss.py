@@ -89,6 +89,35 @@ def test_huber_is_square_near_zero_and_linear_far_out():
     torch.testing.assert_close(penalty(difference, "forces", config), expected)
 
 
+def test_means_run_over_what_is_labelled():
+    """Two atoms without forces, a molecule without stress: neither their zeros nor their NaN count."""
+    nan = torch.full((3, 3), torch.nan, dtype=torch.float64)
+    stress = torch.stack([torch.full((3, 3), 0.1, dtype=torch.float64), nan]).requires_grad_(True)
+    forces = torch.tensor([[0.3, 0.0, 0.0], [7.0, 7.0, 7.0], [7.0, 7.0, 7.0]], dtype=torch.float64)
+    only_first = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    batch = dataclasses.replace(make_batch(), weights={"forces": only_first, "stress": only_first})
+    total, parts = loss(make_prediction(forces=forces, stress=stress), batch, LossConfig(stress_weight=10.0))
+    assert parts["forces"].item() == pytest.approx(100 * 0.3**2 / 3)
+    assert parts["stress"].item() == pytest.approx(10 * 0.1**2)
+    (gradient,) = torch.autograd.grad(total, stress)
+    assert gradient[0].all() and not gradient[1].any()
+
+
+def test_weights_of_configurations_are_factors():
+    energy = torch.tensor([-1.0 + 0.3, -2.0 + 0.8], dtype=torch.float64)
+    batch = dataclasses.replace(make_batch(), weights={"energy": torch.tensor([3.0, 0.5], dtype=torch.float64)})
+    _, parts = loss(make_prediction(energy=energy), batch, LossConfig())
+    assert parts["energy"].item() == pytest.approx((3 * 0.3**2 + 0.5 * 0.4**2) / 2)
+    batch = dataclasses.replace(make_batch(), weights={"energy": torch.zeros(2, dtype=torch.float64)})
+    assert loss(make_prediction(energy=energy), batch, LossConfig())[0].item() == 0.0
+
+
+def test_a_quantity_that_the_batch_has_no_label_of_adds_zero():
+    batch = relabelled(make_batch(), stress=None)
+    _, parts = loss(make_prediction(), batch, LossConfig(stress_weight=1.0))
+    assert parts["stress"].item() == 0.0
+
+
 def test_zero_weight_leaves_a_quantity_out():
     batch = relabelled(make_batch(), energy=None)
     total, parts = loss(make_prediction(), batch, LossConfig(energy_weight=0.0))
@@ -97,9 +126,9 @@ def test_zero_weight_leaves_a_quantity_out():
 
 
 def test_a_batch_without_a_fitted_label_is_an_error():
-    batch = relabelled(make_batch(), stress=None)
-    with pytest.raises(DataError, match=r"no stress labels .* set stress_weight to 0"):
-        loss(make_prediction(), batch, LossConfig(stress_weight=1.0))
+    batch = relabelled(make_batch(), energy=None, forces=None)
+    with pytest.raises(DataError, match=r"no labels of what is fitted \(energy, forces\)"):
+        loss(make_prediction(), batch, LossConfig())
 
 
 def test_nothing_to_fit_is_an_error():
@@ -111,7 +140,14 @@ def test_nothing_to_fit_is_an_error():
 
 def test_missing_label_names_its_origin(train_graphs):
     bare = relabelled(train_graphs[3], energy=None)
-    with pytest.raises(DataError, match=r"energy_weight is 1, but train.xyz, frame 3 of the training set has no"):
+    require_labels([*train_graphs[:3], bare], LossConfig(), "training")
+    with pytest.raises(
+        DataError,
+        match=r"energy_weight is 1, but no frame of the training set has energy labels, such as train.xyz, frame 3",
+    ):
+        require_labels([bare], LossConfig(), "training")
+    bare = relabelled(train_graphs[3], energy=None, forces=None)
+    with pytest.raises(DataError, match=r"train.xyz, frame 3 of the training set has no label of what is fitted"):
         require_labels([*train_graphs[:3], bare], LossConfig(), "training")
 
 

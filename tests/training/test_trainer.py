@@ -217,7 +217,9 @@ def test_an_earlier_run_is_not_overwritten(train_graphs, valid_graphs, make_pote
 def test_missing_labels_are_found_before_the_first_step(
     train_graphs, valid_graphs, make_potential, make_config, tmp_path
 ):
-    with pytest.raises(DataError, match=r"stress_weight is 1, but train.xyz, frame 0 of the training set has no"):
+    with pytest.raises(
+        DataError, match=r"stress_weight is 1, but no frame of the training set has stress labels, such as"
+    ):
         fit(make_potential(), train_graphs, valid_graphs, make_config(loss={"stress_weight": 1.0}), tmp_path)
     with pytest.raises(DataError, match="validation set is empty"):
         fit(make_potential(), train_graphs, [], make_config(), tmp_path)

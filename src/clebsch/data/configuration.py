@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
-from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is_isolated_atom, read_labels
+from clebsch.data.labels import LabelKeys, config_type, is_isolated_atom, read_labels, read_weights
 from clebsch.data.neighbors import complete_cell, neighbor_list
 from clebsch.data.quantities import QUANTITIES
 from clebsch.errors import DataError, did_you_mean
@@ -33,6 +33,7 @@ class Configuration:
         pbc: [3], which directions are periodic; a cell without pbc plays no part.
         labels: values by quantity of the table, such as ``{"energy": -7.1, "forces": forces}``: energy [] in eV,
             forces [atoms, 3] in eV/Å, stress [3, 3] in eV/Å^3 as +(1/V) dE/dstrain, dipole [3] in e Å.
+        weights: factors on the weights of the loss by quantity, of those that are not 1; zero is not trained on.
         config_type: a name of the kind of configuration, or empty.
         origin: where it comes from, for messages: "file.xyz, frame 12", counted from 0.
 
@@ -45,6 +46,7 @@ class Configuration:
     cell: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
     pbc: Bool[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3, dtype=bool))
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
     config_type: str = ""
     origin: str = "configuration"
 
@@ -54,7 +56,7 @@ class Configuration:
         object.__setattr__(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
         for name, shape in {"positions": (len(numbers), 3), "cell": (3, 3)}.items():
             object.__setattr__(self, name, self._array(name, getattr(self, name), shape))
-        unknown = sorted(set(self.labels) - set(QUANTITIES))
+        unknown = sorted({*self.labels, *self.weights} - set(QUANTITIES))
         if unknown:
             raise DataError(
                 f"{self.origin}: '{unknown[0]}' is no quantity.{did_you_mean(unknown[0], QUANTITIES)} "
@@ -116,23 +118,23 @@ class Configuration:
     @property
     def is_isolated_atom(self) -> bool:
         """Whether this is a free atom, whose energy is an E0."""
-        return is_isolated_atom(self.num_atoms, self.pbc, self.config_type)
+        return is_isolated_atom(self.num_atoms, self.pbc, self.cell, self.config_type)
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, keys: LabelKeys | None = None, origin: str = "atoms") -> Configuration:
-        """Return the configuration of an ASE ``Atoms`` with the labels that ``keys`` names (none without keys).
+        """Return the configuration of an ASE ``Atoms`` with its weights and those labels that ``keys`` name.
 
-        Raises DataError where a named label is missing, not finite or of the wrong shape, where the same label
-        stands in two places with different values, and where two atoms are closer than 0.1 Å.
+        Raises DataError where a label is not finite or of the wrong shape, where the same label stands in two places
+        with different values, and where two atoms are closer than 0.1 Å.
         """
         keys = keys or LabelKeys.only()
-        check_labels_present([(0, atoms)], keys, origin)
         configuration = cls(
             numbers=atoms.numbers,
             positions=atoms.positions,
             cell=np.array(atoms.cell),
             pbc=np.array(atoms.pbc),
             labels=read_labels(atoms, keys, origin),
+            weights=read_weights(atoms, origin) if keys.named() else {},
             config_type=config_type(atoms),
             origin=origin,
         )

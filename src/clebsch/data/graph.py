@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clebsch.data.configuration import Configuration
 from clebsch.data.neighbors import neighbor_list
-from clebsch.data.quantities import QUANTITIES
+from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.errors import DataError, did_you_mean
 from clebsch.ops.edges import Edges
 
@@ -56,6 +56,7 @@ class Graph(_OfEdges):
         shifts: [edges, 3], integers S as float64.
         pbc: [3].
         labels: by quantity, in the shapes and units of `Configuration`.
+        weights: factors on the weights of the loss, of those that are not 1.
         origin: where the configuration comes from, for messages.
         config_type: the configuration's kind.
     """
@@ -66,6 +67,7 @@ class Graph(_OfEdges):
     shifts: Float64[Tensor, "edges 3"]
     pbc: Bool[Tensor, " 3"]
     labels: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     origin: str = "configuration"
     config_type: str = ""
 
@@ -73,6 +75,10 @@ class Graph(_OfEdges):
     def num_atoms(self) -> int:
         """Number of atoms."""
         return len(self.positions)
+
+    def counts(self, quantity: str) -> bool:
+        """Whether a quantity has a label and a weight above zero."""
+        return quantity in self.labels and self.weights.get(quantity, 1.0) > 0.0
 
 
 @dataclass(eq=False)
@@ -83,7 +89,10 @@ class Batch(_OfEdges):
         positions: [atoms, 3], Å. cell: [graphs, 3, 3], Å.
         edges: pairs of atoms and elements. shifts: [edges, 3].
         graph_index: [atoms], the graph of every atom. num_atoms: [graphs].
-        labels: by quantity: [atoms, …] of what atoms have, [graphs, …] of what configurations have.
+        labels: by quantity: [atoms, …] of what atoms have, [graphs, …] of what configurations have; zeros where there
+            are none.
+        weights: [graphs], factors on the weights of the loss by quantity, of those that are not 1 everywhere; zero
+            where there is no label.
     """
 
     positions: Float64[Tensor, "atoms 3"]
@@ -93,11 +102,18 @@ class Batch(_OfEdges):
     graph_index: Int64[Tensor, " atoms"]
     num_atoms: Int64[Tensor, " graphs"]
     labels: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_graphs(self) -> int:
         """Number of graphs."""
         return self.num_atoms.shape[0]
+
+    def weights_of(self, quantity: str) -> Float64[Tensor, " graphs"]:
+        """Factors on the weight of a quantity in the loss, zero where there is no label."""
+        if quantity not in self.labels:
+            return torch.zeros(self.num_graphs, dtype=torch.float64)
+        return self.weights.get(quantity, torch.ones(self.num_graphs, dtype=torch.float64))
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``: itself where it is there already."""
@@ -112,8 +128,10 @@ class Batch(_OfEdges):
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         tensors = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
-        labels = {name: function(value) for name, value in self.labels.items()}
-        return replace(self, **tensors, edges=self.edges.map(function), labels=labels)
+        labels, weights = (
+            {name: function(value) for name, value in values.items()} for values in (self.labels, self.weights)
+        )
+        return replace(self, **tensors, edges=self.edges.map(function), labels=labels, weights=weights)
 
 
 def build_graph(configuration: Configuration, elements: Sequence[str], r_max: float) -> Graph:
@@ -136,6 +154,7 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
         shifts=_float64(shifts),
         pbc=torch.tensor(configuration.pbc),
         labels={name: _float64(value) for name, value in configuration.labels.items()},
+        weights=dict(configuration.weights),
         origin=configuration.origin,
         config_type=configuration.config_type,
     )
@@ -159,9 +178,9 @@ def build_graphs(configurations: Iterable[Configuration], elements: Sequence[str
 
 
 def collate(graphs: Sequence[Graph]) -> Batch:
-    """Return the graphs as one batch.
+    """Return the graphs as one batch, with zeros of weight zero for the labels that some of them lack.
 
-    Raises DataError where there is no graph, or where some graphs have a label and others have not.
+    Raises DataError if there is no graph.
     """
     if not graphs:
         raise DataError("A batch needs at least one graph, got none.")
@@ -173,24 +192,30 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         shifts=torch.cat([graph.shifts for graph in graphs]),
         graph_index=torch.repeat_interleave(torch.arange(len(graphs)), num_atoms),
         num_atoms=num_atoms,
-        labels=_labels(graphs),
+        labels={name: _labels(graphs, quantity) for name, quantity in QUANTITIES.items() if _any_has(graphs, name)},
+        weights={name: weights for name in QUANTITIES if (weights := _weights(graphs, name)) is not None},
     )
 
 
-def _labels(graphs: Sequence[Graph]) -> dict[str, Tensor]:
-    labels = {}
-    for name, quantity in QUANTITIES.items():
-        without = [graph.origin for graph in graphs if name not in graph.labels]
-        if len(without) == len(graphs):
-            continue
-        if without:
-            raise DataError(
-                f"{len(without)} of {len(graphs)} graphs of a batch have no {name}, the first is {without[0]}. "
-                f"Label all of them, or read all of them without {name}."
-            )
-        join = torch.cat if quantity.of == "atom" else torch.stack
-        labels[name] = join([graph.labels[name] for graph in graphs])
-    return labels
+def _any_has(graphs: Sequence[Graph], name: str) -> bool:
+    return any(name in graph.labels for graph in graphs)
+
+
+def _labels(graphs: Sequence[Graph], quantity: Quantity) -> Tensor:
+    values = [
+        graph.labels[quantity.name]
+        if quantity.name in graph.labels
+        else torch.zeros(quantity.shape(graph.num_atoms), dtype=torch.float64)
+        for graph in graphs
+    ]
+    return torch.cat(values) if quantity.of == "atom" else torch.stack(values)
+
+
+def _weights(graphs: Sequence[Graph], name: str) -> Tensor | None:
+    """Weights of the graphs, None if no graph has the label or all weights are 1."""
+    weights = [graph.weights.get(name, 1.0) if name in graph.labels else 0.0 for graph in graphs]
+    plain = all(weight == 1.0 for weight in weights) or not _any_has(graphs, name)
+    return None if plain else torch.tensor(weights, dtype=torch.float64)
 
 
 def _float64(value: np.ndarray) -> Tensor:

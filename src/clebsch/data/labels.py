@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.errors import DataError, did_you_mean
 
 ISOLATED_ATOM_TYPES = ("isolatedatom", "isolatedatoms")
+# Å between the images of an atom in a periodic box from which on it counts as free.
+ISOLATED_DISTANCE = 8.0
 # Two copies of one label may have been written with different numbers of digits.
 AGREEMENT = 1e-5
 # 10 eV/Å^3 is 1600 GPa: a larger stress is in kbar or GPa, or is a virial.
@@ -43,26 +46,70 @@ def config_type(atoms: Atoms) -> str:
     return str(atoms.info.get("config_type", ""))
 
 
-def is_isolated_atom(num_atoms: int, pbc: np.ndarray, config_type: str) -> bool:
-    """Return whether this is a free atom, whose energy is an E0: one atom, not periodic or marked as isolated."""
+def is_isolated_atom(num_atoms: int, pbc: np.ndarray, cell: np.ndarray, config_type: str) -> bool:
+    """Return whether this is a free atom, whose energy is an E0.
+
+    It is one atom that is marked as isolated, or whose periodic images, if it has any, are `ISOLATED_DISTANCE` away.
+    """
+    if num_atoms != 1:
+        return False
     marked = config_type.lower().replace("_", "").replace("-", "") in ISOLATED_ATOM_TYPES
-    return num_atoms == 1 and (marked or not np.any(pbc))
+    shifts = [np.array(shift) for shift in product((-1, 0, 1), repeat=3) if any(shift)]
+    images = [shift @ cell for shift in shifts if not shift[~np.asarray(pbc, dtype=bool)].any()]
+    return marked or all(np.linalg.norm(image) >= ISOLATED_DISTANCE for image in images)
 
 
 def read_labels(atoms: Atoms, keys: LabelKeys, origin: str) -> dict[str, np.ndarray]:
     """Return the wanted labels of a frame by quantity, as float64; the vectors of a single atom that has none are zero.
 
-    Raises DataError where the value has the wrong shape or type, where two places hold different values, and where
-    the attached calculator's results belong to other positions.
+    A stress of zero is left out if no direction is periodic: it is what codes write for a molecule.
+
+    Raises DataError where the value has the wrong shape or type, where two places hold different values, where the
+    attached calculator's results belong to other positions, and where a system that is not periodic has a stress.
     """
     labels: dict[str, np.ndarray] = {}
     for name, key in keys.named().items():
         value = _read_label(atoms, QUANTITIES[name], key, origin)
+        if value is not None and QUANTITIES[name].per_volume and not atoms.pbc.any():
+            value = _no_target(value, QUANTITIES[name], key, origin)
         if value is None and len(atoms) == 1 and QUANTITIES[name].character == "vector":
             value = np.zeros(QUANTITIES[name].shape(1))
         if value is not None:
             labels[name] = value
     return labels
+
+
+def _no_target(value: np.ndarray, quantity: Quantity, key: str, origin: str) -> None:
+    """Nothing for zeros; raises DataError for a value that means something, of a system that is not periodic."""
+    if np.any(value):
+        raise DataError(
+            f"{origin}: the {quantity.name} label '{key}' belongs to a frame that is not periodic, which has no "
+            f"{quantity.name}. Set pbc of its periodic directions, or set the {quantity.name} key to null."
+        )
+
+
+def read_weights(atoms: Atoms, origin: str) -> dict[str, float]:
+    """Return the weights of a frame in the loss by quantity, of those that are not 1.
+
+    ``config_weight`` in ``Atoms.info`` is a factor on all of them, ``energy_weight``, ``forces_weight`` and so on (also
+    ``config_energy_weight``) on one.
+
+    Raises DataError for a weight that is no number, not finite or negative.
+    """
+    whole = _weight(atoms, "config_weight", origin)
+    weights = {
+        name: whole * _weight(atoms, f"{name}_weight", origin) * _weight(atoms, f"config_{name}_weight", origin)
+        for name in QUANTITIES
+    }
+    return {name: weight for name, weight in weights.items() if weight != 1.0}
+
+
+def _weight(atoms: Atoms, key: str, origin: str) -> float:
+    value = atoms.info.get(key, 1.0)
+    number = np.asarray(value)
+    if number.dtype.kind not in "fiu" or number.size != 1 or not 0.0 <= float(number.reshape(())) < np.inf:
+        raise DataError(f"{origin}: {key} must be one number, 0 or more, got {value!r:.60}.")
+    return float(number.reshape(()))
 
 
 def _read_label(atoms: Atoms, quantity: Quantity, key: str, origin: str) -> np.ndarray | None:
@@ -80,28 +127,21 @@ def _read_label(atoms: Atoms, quantity: Quantity, key: str, origin: str) -> np.n
 
 
 def check_labels_present(frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, path: str) -> None:
-    """Raise DataError where a wanted label is in no frame, or in some frames only.
+    """Raise DataError if no frame has any wanted label, or if one is in no frame but seems to have another name.
 
-    A single atom needs no vector: it is zero by symmetry. An isolated atom needs nothing that asks for a volume.
+    Frames may lack labels that others have; training and evaluation use what is there.
     """
-    for label, key in keys.named().items():
-        quantity = QUANTITIES[label]
-        needing = [(number, atoms) for number, atoms in frames if _needs(atoms, quantity)]
-        without = [number for number, atoms in needing if not has_key(atoms, key)]
-        if without and len(without) == len(needing):
-            raise DataError(_absent(path, quantity, key, [atoms for _, atoms in needing]))
-        if without:
-            raise DataError(
-                f"{path}: {len(without)} of {len(needing)} frames have no {label} label '{key}'; the first is "
-                f"frame {without[0]}. Label these frames, put them in a file of their own, or set the "
-                f"{label} key to null."
-            )
+    wanted = keys.named()
+    present = [name for name, key in wanted.items() if any(has_key(atoms, key) for _, atoms in frames)]
+    for name, key in wanted.items():
+        if name not in present and (not present or _seems_renamed(name, [atoms for _, atoms in frames])):
+            raise DataError(_absent(path, QUANTITIES[name], key, [atoms for _, atoms in frames]))
 
 
-def _needs(atoms: Atoms, quantity: Quantity) -> bool:
-    if quantity.per_volume:
-        return not is_isolated_atom(len(atoms), atoms.pbc, config_type(atoms))
-    return quantity.character != "vector" or len(atoms) > 1
+def _seems_renamed(quantity: str, frames: Sequence[Atoms]) -> bool:
+    """Whether a name in the first frames contains that of the quantity, such as ``REF_force``."""
+    names = {name.lower() for atoms in frames[:100] for _, mapping in _mappings(atoms) for name in mapping}
+    return any(quantity.removesuffix("s") in name and not name.endswith("_weight") for name in names)
 
 
 def has_key(atoms: Atoms, key: str) -> bool:

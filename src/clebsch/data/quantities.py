@@ -73,10 +73,15 @@ QUANTITIES: dict[str, Quantity] = {
     for quantity in (
         Quantity("energy", "E", "eV", "configuration", "scalar", extensive=True, key="energy", weight=1.0),
         Quantity("forces", "F", "eV/Å", "atom", "vector", derivative=True, key="forces", weight=100.0, huber_delta=0.1),
-        Quantity("stress", "S", "eV/Å^3", "configuration", "symmetric tensor", per_volume=True, derivative=True),
+        Quantity(
+            "stress", "S", "eV/Å^3", "configuration", "symmetric tensor", per_volume=True, derivative=True, key="stress"
+        ),
         Quantity("dipole", "μ", "e Å", "configuration", "vector", extensive=True),
     )
 }
+
+# Of stress labels that a recipe says nothing of, (eV/Å^3)^-2: 1 meV/Å^3 weighs as much as forces of 3 meV/Å.
+STRESS_WEIGHT = 1000.0
 
 # The table when the first checkpoints were written, which name these always and others only where they are used.
 FIRST = ("energy", "forces", "stress")

@@ -49,7 +49,7 @@ def read_configurations(
     types: Mapping[int, str] | None = None,
     units: Units | Mapping[str, str] | None = None,
 ) -> list[Configuration]:
-    """Read the configurations of a file, every one with every label that ``keys`` names.
+    """Read the configurations of a file, every one with the labels that it has among those that ``keys`` names.
 
     Args:
         path: extended XYZ under any name (also compressed, ``.xz``, ``.gz``, ``.bz2``), an ASE database (``.db``), a
@@ -63,8 +63,9 @@ def read_configurations(
         UserWarning: other labels stand beside the ones that are read.
 
     Raises:
-        DataError: the file is missing, empty, truncated or corrupt; a label is missing, not finite, of the wrong
-            shape or stands in some frames only; all energies are the same number; two atoms are closer than 0.1 Å.
+        DataError: the file is missing, empty, truncated or corrupt; no frame has a label, or one that no frame has
+            seems to stand under another name; a label is not finite or of the wrong shape; all energies are the same
+            number; two atoms are closer than 0.1 Å.
         ConfigError: a unit is unknown.
     """
     reading = read_source(path, keys, index, types=types, units=units)
@@ -111,7 +112,7 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
     frames = [
         (number, atoms)
         for number, atoms in read_frames(path)
-        if is_isolated_atom(len(atoms), atoms.pbc, config_type(atoms))
+        if is_isolated_atom(len(atoms), atoms.pbc, atoms.cell.array, config_type(atoms))
     ]
     if not frames:
         raise DataError(

@@ -14,7 +14,7 @@ from clebsch.data.graph import Graph
 from clebsch.errors import DataError
 
 # Atoms bind with a few eV each: a larger mean says that E0 belong to other energies than the labels.
-LARGEST_BINDING = 100.0
+LARGEST_BINDING = 20.0
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,19 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     """Fit E0 to total energies in float64: minimise sum_n (E_n - sum_z N_nz E0_z)^2, of smallest norm where not unique.
 
     Args:
-        configurations: with energies.
+        configurations: those without an energy are passed over.
         elements: chemical symbols.
 
     Raises:
-        DataError: there is no configuration, one has no energy, or one holds another element.
+        DataError: no configuration has an energy, or one holds another element.
     """
+    configurations = [configuration for configuration in configurations if "energy" in configuration.labels]
     if not configurations:
-        raise DataError("E0 cannot be fitted to no configuration.")
+        raise DataError("E0 cannot be fitted: no configuration has an energy. Name the energy key, or give E0.")
     counts = np.zeros((len(configurations), len(elements)))
     energies = np.zeros(len(configurations))
     columns = {symbol: column for column, symbol in enumerate(elements)}
     for row, configuration in enumerate(configurations):
-        if "energy" not in configuration.labels:
-            raise DataError(f"{configuration.origin}: E0 cannot be fitted without an energy. Name the energy key.")
         check_e0(columns, configuration.symbols, f"the element list ({configuration.origin})")
         energies[row] = configuration.labels["energy"]
         for symbol in configuration.symbols:

@@ -23,8 +23,8 @@ class Calculator(AseCalculator):
 
     Results in ASE's units: energy, free_energy (their equal: no electronic temperature) and energies (per atom, their
     sum is the energy) in eV, forces in eV/Å, stress = (1/V) ∂E/∂ε in eV/Å³ and Voigt order xx, yy, zz, yz, xz, xy, for
-    cells that are periodic in three directions. The neighbour list is searched again when an atom may have crossed the
-    skin.
+    cells with a volume, along their periodic directions: that of a slab has no component out of its plane. The
+    neighbour list is searched again when an atom may have crossed the skin.
 
     Args:
         potential: a potential, or the path of a saved one, which then has to reproduce its reference frames. A frozen
@@ -78,10 +78,11 @@ class Calculator(AseCalculator):
         if atoms is None:
             raise DataError("There are no atoms to compute: set atoms.calc, or pass atoms.")
         self.atoms = atoms
-        periodic = bool(atoms.pbc.all())
+        periodic = has_stress(atoms.pbc, atoms.cell.array)
         if "stress" in (properties or ()) and not periodic:
             raise PropertyNotImplementedError(
-                f"Stress needs a cell that is periodic in three directions, got pbc = {atoms.pbc.tolist()}."
+                "Stress needs a periodic direction and a cell with a volume, got "
+                f"pbc = {atoms.pbc.tolist()} and cell {atoms.cell.array.tolist()}."
             )
         batch = self.neighbors.batch(atoms).to(self.potential.device)
         prediction = self.potential(batch, forces=True, stress=periodic)
@@ -93,4 +94,19 @@ class Calculator(AseCalculator):
             "forces": prediction.forces.cpu().numpy(),
         }
         if periodic:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].cpu().numpy())
+            stress = along_periodic_directions(prediction.stress[0].cpu().numpy(), atoms.pbc, atoms.cell.array)
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+
+
+def has_stress(pbc: np.ndarray, cell: np.ndarray) -> bool:
+    """Return whether a system has a stress: a periodic direction, and a cell with a volume."""
+    return bool(np.any(pbc) and np.linalg.matrix_rank(cell) == 3)
+
+
+def along_periodic_directions(stress: np.ndarray, pbc: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return P σ P of a stress [3, 3], with P the projection on what the periodic cell vectors span."""
+    if np.all(pbc):
+        return stress
+    axes, _ = np.linalg.qr(cell[pbc].T)
+    projection = axes @ axes.T
+    return projection @ stress @ projection

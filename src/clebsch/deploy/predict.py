@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from clebsch.data import Configuration
+from clebsch.deploy.ase import along_periodic_directions, has_stress
 from clebsch.models import Potential
 
 
@@ -17,8 +18,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Return energy, forces and stress of every frame, by the names, units and signs of ASE.
 
-    A result holds ``energy`` (eV), ``forces`` [atoms, 3] (eV/Å) and, for a frame that is periodic in three directions,
-    ``stress`` (eV/Å^3, in the order xx, yy, zz, yz, xz, xy): what `clebsch.Calculator` gives, frame by frame.
+    A result holds ``energy`` (eV), ``forces`` [atoms, 3] (eV/Å) and, for a frame with a periodic direction and a
+    volume, ``stress`` (eV/Å^3, in the order xx, yy, zz, yz, xz, xy): what `clebsch.Calculator` gives.
 
     Args:
         potential: the potential.
@@ -29,31 +30,30 @@ def predict(
         DataError: a frame holds an element that the potential does not know, or two atoms at one place.
     """
     configurations = [_bare(frame, number) for number, frame in enumerate(frames)]
-    results: dict[int, dict[str, Any]] = {}
-    for periodic in (False, True):
-        alike = [number for number, found in enumerate(configurations) if found.pbc.all() == periodic]
-        for start in range(0, len(alike), batch_size):
-            numbers = alike[start : start + batch_size]
-            found = _predict_batch(potential, [configurations[number] for number in numbers], periodic)
-            results |= zip(numbers, found, strict=True)
-    return [results[number] for number in range(len(configurations))]
+    starts = range(0, len(configurations), batch_size)
+    batches = (configurations[start : start + batch_size] for start in starts)
+    return [result for batch in batches for result in _predict_batch(potential, batch)]
 
 
 def _bare(frame: Atoms | Configuration, number: int) -> Configuration:
-    """The frame without labels, of which some may have what others lack."""
+    """The frame without labels."""
     atoms = frame.to_atoms() if isinstance(frame, Configuration) else frame
     return Configuration.from_atoms(atoms, origin=f"frame {number}")
 
 
-def _predict_batch(potential: Potential, configurations: list[Configuration], stress: bool) -> list[dict[str, Any]]:
+def _predict_batch(potential: Potential, configurations: list[Configuration]) -> list[dict[str, Any]]:
     batch = potential.batch(configurations)
-    found = potential(batch, forces=True, stress=stress)
+    stressed = [has_stress(configuration.pbc, configuration.cell) for configuration in configurations]
+    found = potential(batch, forces=True, stress=any(stressed))
     assert found.forces is not None
     forces = found.forces.cpu().split(batch.num_atoms.tolist())
-    results = [
+    results: list[dict[str, Any]] = [
         {"energy": energy, "forces": part.numpy()} for energy, part in zip(found.energy.tolist(), forces, strict=True)
     ]
-    if found.stress is not None:
-        for result, tensor in zip(results, found.stress.cpu().numpy(), strict=True):
-            result["stress"] = full_3x3_to_voigt_6_stress(tensor)
+    for number, configuration in enumerate(configurations):
+        if found.stress is not None and stressed[number]:
+            stress = along_periodic_directions(
+                found.stress[number].cpu().numpy(), configuration.pbc, configuration.cell
+            )
+            results[number]["stress"] = full_3x3_to_voigt_6_stress(stress)
     return results

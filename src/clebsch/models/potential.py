@@ -67,7 +67,7 @@ class Prediction:
         layer_energy: scaled energy of every layer in eV, without E0, shift and terms.
         interaction_energy: energy without E0 in eV.
         forces: eV/Å, or None.
-        stress: +(1/V) dE/dstrain in eV/Å^3, or None.
+        stress: +(1/V) dE/dstrain in eV/Å^3, NaN for configurations without volume; or None.
         outputs: what terms predict besides, by the name of the quantity; `get` finds all quantities.
     """
 
@@ -182,11 +182,11 @@ class Potential(Float64Constants):
         Args:
             batch: graphs, positions in Å.
             forces: whether forces are wanted.
-            stress: whether the stress is wanted; every cell must have a volume.
+            stress: whether the stress is wanted; it is NaN for a configuration whose cell has no volume.
             create_graph: whether the result is to be differentiated again (training); else it is detached.
 
         Raises:
-            DataError: a stress is asked of a cell without volume.
+            DataError: a stress is asked of configurations none of which has a volume.
         """
         if not torch.compiler.is_compiling():
             self._require_gradients()
@@ -206,7 +206,7 @@ class Potential(Float64Constants):
                 total = prediction.interaction_energy.sum()
                 gradients = torch.autograd.grad(total, inputs, create_graph=create_graph, materialize_grads=True)
                 prediction.forces = -gradients[0] if forces else None
-                prediction.stress = None if volumes is None else gradients[1] / volumes[:, None, None]
+                prediction.stress = None if volumes is None else _stress(gradients[1], volumes)
         return prediction if create_graph else _detached(prediction)
 
     def frozen(self) -> FrozenPotential:
@@ -357,14 +357,20 @@ def _pool(values: Tensor, batch: Batch) -> Tensor:
 
 
 def _volumes(batch: Batch) -> Tensor:
+    """Volumes of the cells, zero where there is none; raises DataError if no configuration has one."""
     volumes = torch.linalg.det(batch.cell).abs()
-    if bool((volumes == 0).any()):
-        graph = int((volumes == 0).nonzero()[0])
+    if bool((volumes == 0).all()):
         raise DataError(
-            f"stress: expected a cell with a volume, but that of configuration {graph} of the batch is "
-            f"{batch.cell[graph].tolist()}. Give it three independent cell vectors, or ask for no stress."
+            f"stress: expected a cell with a volume, but that of configuration 0 of the batch is "
+            f"{batch.cell[0].tolist()}. Give it three independent cell vectors, or ask for no stress."
         )
     return volumes
+
+
+def _stress(gradient: Tensor, volumes: Tensor) -> Tensor:
+    """(1/V) dE/dstrain, NaN where there is no volume, with a derivative of zero there."""
+    there = (volumes > 0)[:, None, None]
+    return (gradient / volumes[:, None, None].where(there, 1.0)).masked_fill(~there, torch.nan)
 
 
 def _detached(prediction: Prediction) -> Prediction:

@@ -7,23 +7,38 @@ from pathlib import Path
 
 from ase.data import atomic_numbers, covalent_radii
 
-from clebsch.data import Statistics
+from clebsch.data import QUANTITIES, Statistics
 from clebsch.evaluation import Description, describe
 from clebsch.models import Potential
 from clebsch.models.serialization import read_potential_config, read_potential_header
-from clebsch.recipe import load_recipe
+from clebsch.recipe import GradientFit, LeastSquaresFit, load_recipe
 from clebsch.run.sets import Sets, read_training_graphs
 
 
-def describe_start(sets: Sets, statistics: Statistics, potential: Potential) -> Iterator[str]:
+def describe_start(
+    sets: Sets, statistics: Statistics, potential: Potential, settings: GradientFit | LeastSquaresFit
+) -> Iterator[str]:
     """Yield, line by line, what a run has found in the data and what it is about to train."""
     tests = ", ".join(f"{name} {len(frames)}" for name, frames in sets.tests.items()) or "none"
     yield f"configurations: {len(sets.train)} to train, {len(sets.valid)} to validate; tests: {tests}"
+    yield from _labels(sets, settings)
     e0 = ", ".join(f"{symbol} {energy:.3f}" for symbol, energy in statistics.e0.items())
     yield f"E0 (eV): {e0}; neighbours within {potential.r_max} Å: {statistics.average_num_neighbors:.1f}"
     yield f"core radii (Å): {_core_radii(potential.config.core_radii)}"
     parameters = sum(parameter.numel() for parameter in potential.parameters())
     yield f"model: {len(potential.config.model.layers)} layers, {parameters:,} parameters, {potential.dtype}"
+
+
+def _labels(sets: Sets, settings: GradientFit | LeastSquaresFit) -> Iterator[str]:
+    """What of the training set is labelled, what of it is not trained on, and which isolated atoms are left aside."""
+    labels = {name: sum(name in frame.labels for frame in sets.train) for name in QUANTITIES}
+    fitted = settings.loss.fitted if isinstance(settings, GradientFit) else ("energy", "forces")
+    unused = [name for name, count in labels.items() if count and name not in fitted]
+    yield "training labels: " + (", ".join(f"{name} {count}" for name, count in labels.items() if count) or "none")
+    if unused:
+        yield f"not trained on: {', '.join(unused)}; train.loss.{unused[0]}_weight is 0"
+    for name, count in sets.atoms_set_aside.items():
+        yield f"isolated atoms: {count} of the {name} set left aside; E0 come from the training data"
 
 
 def describe_file(path: str | Path) -> Description:

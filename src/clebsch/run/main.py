@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.folder import POTENTIAL_NAME, RESULTS_NAME, claim_directory
-from clebsch.run.sets import build_training_graphs, read_sets, reference_energies
+from clebsch.run.sets import build_training_graphs, check_elements, read_sets, reference_energies, weigh_stress
 from clebsch.training import FitResult, fit
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
@@ -65,22 +65,26 @@ def run(
     config = load_recipe(recipe, overrides)
     sets = read_sets(config.data, config.seed)
     model = config.model.build(find_elements(sets.train))
-    e0 = reference_energies(config.energy.e0, sets, model.elements)
+    e0 = reference_energies(config.energy.e0, sets, model.elements, console)
     train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
+    check_elements(sets, model.elements)
     statistics = compute_statistics(train, model.elements, e0)
+    config = weigh_stress(config, train)
     potential = build_potential(config, statistics)
     directory = claim_directory(config)
-    say(console, describe_start(sets, statistics, potential))
+    say(console, describe_start(sets, statistics, potential, config.train))
 
     if isinstance(config.train, LeastSquaresFit):
         result = fit_least_squares(potential, train, valid, config.train, console=console)
     else:
         result = fit(potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True)
 
+    reference = sets.valid[:NUM_REFERENCE_FRAMES]
+    unjudged = RunResult(potential, result, {}, statistics, directory)
+    save_potential(potential, directory / POTENTIAL_NAME, reference, _summary(unjudged))
     comparisons = {name: compare(potential, frames) for name, frames in {"valid": sets.valid, **sets.tests}.items()}
-    accuracies = {name: accuracy(comparison) for name, comparison in comparisons.items()}
-    outcome = RunResult(potential, result, accuracies, statistics, directory)
-    save_potential(potential, directory / POTENTIAL_NAME, sets.valid[:NUM_REFERENCE_FRAMES], _summary(outcome))
+    outcome = replace(unjudged, accuracies={name: accuracy(comparison) for name, comparison in comparisons.items()})
+    save_potential(potential, directory / POTENTIAL_NAME, reference, _summary(outcome))
     write_json(directory / RESULTS_NAME, _summary(outcome))
     if isinstance(result, FitResult):
         plot_learning_curve(result.history, directory / "learning_curve.png")

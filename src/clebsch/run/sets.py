@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clebsch.data import (
     Configuration,
@@ -20,19 +21,29 @@ from clebsch.data import (
     split,
 )
 from clebsch.data.datasets import load_dataset
+from clebsch.data.graph import species_of
+from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.models import MultiACEConfig
-from clebsch.recipe import DatasetSource, FileSource, RunConfig
+from clebsch.progress import say
+from clebsch.recipe import DatasetSource, FileSource, GradientFit, RunConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
 class Sets:
-    """The configurations of a run, and the energies (eV) of isolated atoms if the data have them."""
+    """The configurations of a run, and the energies (eV) of isolated atoms if the training data have them.
+
+    ``atoms_set_aside`` counts the isolated atoms of validation and test files by set, which are no configurations.
+    """
 
     train: list[Configuration]
     valid: list[Configuration]
     tests: dict[str, list[Configuration]]
     isolated_atoms: dict[str, float] | None
+    atoms_set_aside: dict[str, int] = field(default_factory=dict)
 
 
 def read_sets(source: DatasetSource | FileSource, seed: int) -> Sets:
@@ -45,21 +56,58 @@ def read_sets(source: DatasetSource | FileSource, seed: int) -> Sets:
         return Sets(train, valid, dataset.tests, dataset.isolated_atoms)
     paths = [source.train] if isinstance(source.train, str) else source.train
     frames = [frame for path in paths for frame in read_configurations(path, source.keys)]
-    train = [frame for frame in frames if not frame.is_isolated_atom]
+    frames = _weighted(frames, source.weights)
+    train, read = (
+        _molecules(frames),
+        {name: read_configurations(path, source.keys) for name, path in source.tests.items()},
+    )
     if isinstance(source.valid, str):
-        valid = read_configurations(source.valid, source.keys)
+        read = {"valid": read_configurations(source.valid, source.keys), **read}
+    others = {name: _molecules(found) for name, found in read.items()}
+    set_aside = {name: len(found) - len(others[name]) for name, found in read.items() if len(found) > len(others[name])}
+    if isinstance(source.valid, str):
+        valid = others.pop("valid")
     else:
         train, valid = _set_aside(train, source.valid, seed)
-    tests = {name: read_configurations(path, source.keys) for name, path in source.tests.items()}
-    return Sets(train, valid, tests, find_isolated_atoms(frames) or None)
+    return Sets(train, valid, others, find_isolated_atoms(frames) or None, set_aside)
 
 
-def reference_energies(choice: str | Mapping[str, float], sets: Sets, elements: Sequence[str]) -> dict[str, float]:
+def _weighted(frames: list[Configuration], weights: Mapping[str, float | Mapping[str, float]]) -> list[Configuration]:
+    """The configurations with weights by config_type; raises ConfigError for a config_type that none has."""
+    absent = sorted(set(weights) - {frame.config_type for frame in frames})
+    if absent:
+        found = sorted({frame.config_type for frame in frames} - {""})
+        raise ConfigError(
+            f"data.weights: no training configuration has the config_type '{absent[0]}'."
+            f"{did_you_mean(absent[0], found)} There are: {', '.join(found) or 'none'}."
+        )
+    return [
+        _with_weights(frame, weights[frame.config_type]) if frame.config_type in weights else frame for frame in frames
+    ]
+
+
+def _with_weights(frame: Configuration, given: float | Mapping[str, float]) -> Configuration:
+    factors = given if isinstance(given, Mapping) else dict.fromkeys(QUANTITIES, given)
+    weights = {name: frame.weights.get(name, 1.0) * factors.get(name, 1.0) for name in QUANTITIES}
+    return replace(frame, weights={name: weight for name, weight in weights.items() if weight != 1.0})
+
+
+def _molecules(frames: list[Configuration]) -> list[Configuration]:
+    """All but isolated atoms."""
+    return [frame for frame in frames if not frame.is_isolated_atom]
+
+
+def reference_energies(
+    choice: str | Mapping[str, float], sets: Sets, elements: Sequence[str], console: Console | None = None
+) -> dict[str, float]:
     """Return E0 (eV) of every element: given, of isolated atoms, fitted to the training energies, or from a file."""
     if isinstance(choice, Mapping):
         return dict(choice)
     if choice == "least_squares":
-        return fit_e0(sets.train, elements).e0
+        fitted = fit_e0(sets.train, elements)
+        if fitted.rank < len(elements):
+            say(console, f"E0 by least squares: {fitted.note}")
+        return fitted.e0
     if choice == "isolated_atoms":
         if sets.isolated_atoms is None:
             raise DataError(
@@ -75,6 +123,13 @@ def reference_energies(choice: str | Mapping[str, float], sets: Sets, elements: 
     return read_isolated_atoms(choice)
 
 
+def check_elements(sets: Sets, elements: Sequence[str]) -> None:
+    """Raise DataError if a validation or test set holds an element that is not among ``elements``."""
+    for frames in (sets.valid, *sets.tests.values()):
+        for frame in frames:
+            species_of(frame, elements)
+
+
 def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) -> list[Graph]:
     """Return the graphs of the training set; raises DataError if no atom has a neighbour."""
     graphs = build_graphs(frames, model.elements, model.r_max)
@@ -84,6 +139,16 @@ def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) ->
             "Choose a larger model.r_max, and check that the positions are in Å."
         )
     return graphs
+
+
+def weigh_stress(config: RunConfig, train: Sequence[Graph]) -> RunConfig:
+    """Return ``config`` with a weight for the stress if the training set has stresses and the recipe says nothing."""
+    settings = config.train
+    named = isinstance(settings, GradientFit) and "stress_weight" in settings.loss.model_fields_set
+    if not isinstance(settings, GradientFit) or named or not any("stress" in graph.labels for graph in train):
+        return config
+    loss = settings.loss.model_copy(update={"stress_weight": STRESS_WEIGHT})
+    return config.model_copy(update={"train": settings.model_copy(update={"loss": loss})})
 
 
 def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:

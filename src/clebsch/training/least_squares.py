@@ -80,14 +80,14 @@ def fit_least_squares(
 
     Args:
         potential: a potential that is linear in its product-basis weights (see ``linear_ace``).
-        train: training graphs with energies in eV and forces in eV/Å.
+        train: training graphs with energies in eV, forces in eV/Å, or some of them; weights of configurations count.
         valid: validation graphs, which choose the ridge.
         config: settings.
         console: where to print; None for silence.
 
     Raises:
         ConfigError: the potential is not linear in those weights.
-        DataError: a label is missing.
+        DataError: there is no energy and no force.
     """
     started = time.monotonic()
     require_linear(potential)
@@ -246,21 +246,23 @@ def _weighted_rows(
     features: LinearFeatures, graphs: Sequence[Graph], config: LeastSquaresConfig
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Rows and targets, scaled so that their squared residuals sum to the loss."""
-    num_components = 3 * sum(graph.num_atoms for graph in graphs)
-    energy_factor = math.sqrt(config.energy_weight / len(graphs))
-    force_factor = math.sqrt(config.forces_weight / num_components)
+    num_components = 3 * sum(graph.num_atoms for graph in graphs if graph.counts("forces"))
+    num_energies = sum(graph.counts("energy") for graph in graphs)
+    if not num_components + num_energies:
+        raise DataError(f"{graphs[0].origin}: the linear fit needs energies or forces. Name their keys.")
+    energy_factor = math.sqrt(config.energy_weight / max(num_energies, 1))
+    force_factor = math.sqrt(config.forces_weight / max(num_components, 1))
     sampler = BatchSampler([graph.num_atoms for graph in graphs], batch_size=config.batch_size, shuffle=False)
     for indices in sampler.batches():
         batch = collate([graphs[index] for index in indices])
-        if not {"energy", "forces"} <= set(batch.labels):
-            raise DataError(f"{graphs[indices[0]].origin}: the linear fit needs energies and forces. Name their keys.")
-        targets = batch.labels["energy"], batch.labels["forces"].reshape(-1)
         energy_rows, force_rows = features(batch)
         energy, forces = features.constant(batch)
-        factor = energy_factor / batch.num_atoms.double()
+        factor = energy_factor * batch.weights_of("energy").sqrt() / batch.num_atoms
+        each = force_factor * batch.weights_of("forces").sqrt()[batch.graph_index].repeat_interleave(3)
+        targets = (batch.labels.get("energy", energy), batch.labels.get("forces", forces).reshape(-1))
         yield (
-            torch.cat([energy_rows * factor[:, None], force_rows * force_factor]),
-            torch.cat([(targets[0] - energy) * factor, (targets[1] - forces) * force_factor]),
+            torch.cat([energy_rows * factor[:, None], force_rows * each[:, None]]),
+            torch.cat([(targets[0] - energy) * factor, (targets[1] - forces) * each]),
         )
 
 

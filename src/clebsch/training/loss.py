@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -50,33 +50,51 @@ class LossConfig(keys_of_table({**_WEIGHTS, **_DELTAS})):
 def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss of one batch and its weighted parts, which sum to it.
 
-    L = w_E mean_graphs p((E - E_ref) / N) + w_F mean_components p(F - F_ref) + w_S mean_components p(S - S_ref) + …,
-    with p(d) = d^2, or the Huber penalty that equals d^2 near zero.
+    L = w_E mean_graphs a p((E - E_ref) / N) + w_F mean_components a p(F - F_ref) + w_S mean_components a p(S - S_ref)
+    + …, with p(d) = d^2, or the Huber penalty that equals d^2 near zero, and a the weight of the configuration. Means
+    run over what has a label and a weight above zero; a quantity that nothing in the batch is labelled with adds zero.
 
     Args:
         prediction: energies [graphs] eV, forces [atoms, 3] eV/Å, stress [graphs, 3, 3] eV/Å^3, …; float64 energies.
-        batch: the labels, in the same shapes and units.
+        batch: the labels, in the same shapes and units, and the weights of the configurations.
         config: weights and penalty.
 
     Raises:
-        DataError: a quantity with a weight has no label in the batch, or is not predicted.
+        DataError: the batch has no label of any quantity with a weight, or one that has is not predicted.
     """
+    if not any(quantity in batch.labels for quantity in config.fitted):
+        names = ", ".join(config.fitted)
+        raise DataError(f"The batch has no labels of what is fitted ({names}). Label it, or change the weights.")
     parts = {
-        quantity: config.weight(quantity) * penalty(residual(quantity, prediction, batch), quantity, config).mean()
+        quantity: config.weight(quantity) * _mean(quantity, prediction, batch, config)
+        if quantity in batch.labels
+        else prediction.energy.new_zeros(())
         for quantity in config.fitted
     }
     total = torch.stack(list(parts.values())).sum()
     return total, {quantity: part.detach() for quantity, part in parts.items()}
 
 
+def _mean(quantity: str, prediction: Prediction, batch: Batch, config: LossConfig) -> torch.Tensor:
+    """Mean penalty over the components of what has a label, times the weights of the configurations."""
+    difference, weights = residual(quantity, prediction, batch), batch.weights.get(quantity)
+    if weights is None:
+        return penalty(difference, quantity, config).mean()
+    if QUANTITIES[quantity].of == "atom":
+        weights = weights.index_select(0, batch.graph_index)
+    weights = weights.reshape(-1, *[1] * (difference.dim() - 1)).expand_as(difference)
+    counted = weights > 0
+    # What is not counted may be undefined, such as the stress of a molecule, and so may be its derivative.
+    values = penalty(torch.where(counted, difference, 0.0), quantity, config)
+    return (weights * values).sum() / counted.sum().clamp(min=1)
+
+
 def residual(quantity: str, prediction: Prediction, batch: Batch) -> torch.Tensor:
     """Return predicted minus reference values of ``quantity``, subtracted in float64; per atom if extensive."""
-    predicted, reference = prediction.get(quantity), batch.labels.get(quantity)
-    if reference is None:
-        raise DataError(f"The batch has no {quantity} labels to compare with. Label it, or set {quantity}_weight to 0.")
+    predicted = prediction.get(quantity)
     if predicted is None:
         raise DataError(f"The potential predicts no {quantity}. Use one that does, or set {quantity}_weight to 0.")
-    difference = predicted - reference
+    difference = predicted - batch.labels[quantity]
     if not QUANTITIES[quantity].per_atom:
         return difference
     return difference / batch.num_atoms.reshape(-1, *[1] * (difference.dim() - 1))
@@ -90,13 +108,17 @@ def penalty(difference: torch.Tensor, quantity: str, config: LossConfig) -> torc
     return 2 * torch.nn.functional.huber_loss(difference, torch.zeros_like(difference), reduction="none", delta=delta)
 
 
-def require_labels(graphs: Iterable[Graph], config: LossConfig, name: str) -> None:
-    """Raise DataError, naming the origin, where a graph of the set ``name`` lacks a label that has a weight."""
+def require_labels(graphs: Sequence[Graph], config: LossConfig, name: str) -> None:
+    """Raise DataError if no graph of the set ``name`` has a label that has a weight, or one has none of them at all."""
+    for quantity in config.fitted:
+        if not any(quantity in graph.labels for graph in graphs):
+            raise DataError(
+                f"{quantity}_weight is {config.weight(quantity):g}, but no frame of the {name} set has {quantity} labels, "
+                f"such as {graphs[0].origin}. Give the key of the label, or set {quantity}_weight to 0."
+            )
     for graph in graphs:
-        for quantity in config.fitted:
-            if quantity not in graph.labels:
-                raise DataError(
-                    f"{quantity}_weight is {config.weight(quantity):g}, but {graph.origin} of the {name} set "
-                    f"has no {quantity} label. Label it, give the key of its label, leave it out, "
-                    f"or set {quantity}_weight to 0."
-                )
+        if not any(quantity in graph.labels for quantity in config.fitted):
+            raise DataError(
+                f"{graph.origin} of the {name} set has no label of what is fitted ({', '.join(config.fitted)}). "
+                "Label it, give the key of its label, or leave it out."
+            )

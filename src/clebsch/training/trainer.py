@@ -248,7 +248,8 @@ def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig
 def _loss(state: TrainingState, batch: Batch, loss_config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of ``batch`` with the terms that act in this step, and its weighted parts."""
     potential, step = state.potential, state.progress.step
-    prediction = potential(batch, **derivatives(loss_config.fitted), create_graph=True)
+    there = [name for name in loss_config.fitted if name in batch.labels]
+    prediction = potential(batch, **derivatives(there), create_graph=True)
     total, parts = loss(prediction, batch, loss_config)
     for term in state.terms:
         if term.acts(step):

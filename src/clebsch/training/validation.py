@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from clebsch.data import QUANTITIES, Graph
@@ -13,8 +14,8 @@ from clebsch.training.loss import LossConfig, penalty
 
 
 def labelled_quantities(graphs: Sequence[Graph], config: LossConfig) -> tuple[str, ...]:
-    """Return what is compared: what all graphs have labels of and is fitted, here or where a recipe says nothing."""
-    present = [name for name in QUANTITIES if all(name in graph.labels for graph in graphs)]
+    """Return what is compared: what graphs have labels of and is fitted, here or where a recipe says nothing."""
+    present = [name for name in QUANTITIES if any(name in graph.labels for graph in graphs)]
     return tuple(name for name in present if QUANTITIES[name].weight > 0 or name in config.fitted)
 
 
@@ -23,7 +24,8 @@ def validate(
 ) -> dict[str, float]:
     """Return ``loss`` and the root mean square errors of ``potential`` over ``graphs``.
 
-    Means run over the whole set, so the result does not depend on how it is batched.
+    Means run over all labels of the set, so the result does not depend on how it is batched, nor on weights of
+    configurations.
 
     Args:
         potential: the potential, with the weights to be judged.
@@ -38,8 +40,9 @@ def validate(
     comparison = compare_batches(potential, parts, labelled_quantities(graphs, config))
     loss = 0.0
     for name in config.fitted:
-        residual = torch.from_numpy(comparison.error(name, per_atom=QUANTITIES[name].per_atom))
-        loss += config.weight(name) * penalty(residual, name, config).mean().item()
+        residual = comparison.error(name, per_atom=QUANTITIES[name].per_atom)
+        there = torch.from_numpy(residual[~np.isnan(comparison.labels[name])])
+        loss += config.weight(name) * penalty(there, name, config).mean().item()
     found = accuracy(comparison)
     metrics = [QUANTITIES[name].validation_metric for name in comparison.predictions]
     return {"loss": loss, **{metric: found[metric] for metric in metrics}}
