@@ -63,7 +63,7 @@ def run(
         DataError: the data cannot be used as they are.
     """
     config = load_recipe(recipe, overrides)
-    sets = read_sets(config.data, config.seed)
+    sets = read_sets(config.data, config.seed, console)
     model = config.model.build(find_elements(sets.train))
     e0 = reference_energies(config.energy.e0, sets, model.elements, console)
     train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
