@@ -72,7 +72,8 @@ def describe_frames(frames: Sequence[Configuration], keys: LabelKeys) -> str:
     """Return numbers of frames and atoms, the elements, and how many frames have which label."""
     atoms = sum(frame.num_atoms for frame in frames)
     labels = ", ".join(_labels(frames, keys)) or "none"
-    return f"{len(frames):,} frames, {atoms:,} atoms of {', '.join(find_elements(frames))}; labels {labels}"
+    number = "1 frame" if len(frames) == 1 else f"{len(frames):,} frames"
+    return f"{number}, {atoms:,} atoms of {', '.join(find_elements(frames))}; labels {labels}"
 
 
 def _labels(frames: Sequence[Configuration], keys: LabelKeys) -> Iterator[str]:
