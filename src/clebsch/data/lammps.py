@@ -88,7 +88,8 @@ def _rows(lines: Lines, num_atoms: int | None, num_columns: int, where: str) -> 
 
 
 def _parse(text: str, types: Mapping[int, str] | None, where: str) -> Atoms:
-    atoms: Atoms = read_lammps_dump_text(StringIO(text), index=0)
+    atoms = read_lammps_dump_text(StringIO(text), index=0)
+    assert isinstance(atoms, Atoms)
     if atoms.calc is not None:
         atoms.calc.results.pop("energy", None)  # a dump has none, and ASE sets zero
     if types:

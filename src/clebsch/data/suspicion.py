@@ -12,6 +12,7 @@ from ase import Atoms
 from clebsch.data.configuration import Configuration
 from clebsch.data.labels import LabelKeys
 from clebsch.data.quantities import QUANTITIES, Quantity
+from clebsch.data.units import as_numbers
 from clebsch.errors import DataError
 
 FEWEST = 3  # frames of one energy that are no coincidence
@@ -79,8 +80,8 @@ def _others(frames: Sequence[Atoms], configurations: Sequence[Configuration], qu
             continue
         label = configuration.labels[quantity.name]
         for key, value in _candidates(atoms, quantity):
-            array = np.asarray(value)
-            if array.dtype.kind not in "fi" or array.size != label.size:
+            array = as_numbers(value)
+            if array is None or array.size != label.size:
                 continue
             difference = float(np.abs(array.reshape(label.shape) - label).max())
             if difference > AGREEMENT:

@@ -114,16 +114,26 @@ def convert(atoms: Atoms, keys: LabelKeys, units: Units) -> Atoms:
     computed_for = getattr(atoms.calc, "atoms", None)
     for frame in [atoms] if computed_for is None or computed_for is atoms else [atoms, computed_for]:
         frame.positions *= factors["length"]
-        frame.cell[:] = frame.cell.array * factors["length"]
+        frame.set_cell(frame.cell.array * factors["length"])
     for name, key in keys.named().items():
         if name not in factors:
             raise DataError(
                 f"units: there is no unit for {name} yet, which is in {QUANTITIES[name].unit}. Remove units."
             )
         for mapping in _mappings(atoms):
-            if key in mapping and np.asarray(mapping[key]).dtype.kind in "fiu":
-                mapping[key] = np.asarray(mapping[key], dtype=np.float64) * factors[name]
+            numbers = as_numbers(mapping.get(key))
+            if numbers is not None:
+                mapping[key] = numbers * factors[name]
     return atoms
+
+
+def as_numbers(value: Any) -> np.ndarray | None:
+    """Return numbers as a float64 array; None for anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return None
+    return array.astype(np.float64) if array.dtype.kind in "fiu" else None
 
 
 def _mappings(atoms: Atoms) -> list[Any]:

@@ -35,10 +35,8 @@ def vasp_loaders(path: Path, form: str) -> Iterator[Callable[[], Atoms]]:
 
 def describe_energies(frames: Sequence[Atoms]) -> str | None:
     """Say which of VASP's energies is taken, and how large the other is; None if they do not differ."""
-    pairs = [
-        (atoms.calc.results["energy"], atoms.info[ZERO_SMEARING]) for atoms in frames if ZERO_SMEARING in atoms.info
-    ]
-    largest = max((abs(free - zero) for free, zero in pairs), default=0.0)
+    marked = [(atoms.info[ZERO_SMEARING], atoms.calc) for atoms in frames if ZERO_SMEARING in atoms.info]
+    largest = max((abs(calc.results["energy"] - zero) for zero, calc in marked if calc is not None), default=0.0)
     if not largest:
         return None
     return (

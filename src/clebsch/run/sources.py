@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def say_overlap(console: Console | None, source: FileSource) -> None:
         for path in find_files(pattern)
         if path.resolve() in trained
     ]
-    _warn(console, lines)
+    say(console, [f"note: {line}" for line in _few(lines)])
 
 
 def describe_source(name: str, readings: Sequence[Reading], keys: LabelKeys) -> str:
@@ -88,11 +88,13 @@ def _read(path: Path, source: FileSource) -> Reading:
     return read_source(path, source.keys, types=types, units=source.units)
 
 
-def _warn(console: Console | None, lines: Iterable[str]) -> None:
-    lines = list(lines)
-    if len(lines) > MOST_LINES:
-        lines = [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} lines of this kind about further files"]
-    if console is None:
-        for line in lines:
-            warnings.warn(line, stacklevel=3)
-    say(console, [f"note: {line}" for line in lines])
+def _warn(console: Console | None, lines: Sequence[str]) -> None:
+    """Say what a user should look at, or warn of it if there is no console."""
+    for line in _few(lines) if console is None else []:
+        warnings.warn(line, stacklevel=4)
+    say(console, [f"note: {line}" for line in _few(lines)])
+
+
+def _few(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"and {rest} lines of this kind about further files"] if rest > 0 else [])]
