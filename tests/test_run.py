@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
 from clebsch.basis import Gaussian, SmoothCutoff
+from clebsch.cli import main
 from clebsch.config import load_yaml
 from clebsch.data import LabelKeys, read_configurations
 from clebsch.data.quantities import STRESS_WEIGHT
@@ -209,10 +212,23 @@ def test_isolated_atoms_of_other_sets_are_left_aside(alloy_file: Path, tmp_path:
     assert lines.holds("isolated atoms: 1 of the same set left aside")
 
 
-def test_a_fit_of_energies_that_compositions_do_not_determine_says_so(alloy_file: Path, tmp_path: Path):
-    lines = Lines()
-    run(recipe(alloy_file, tmp_path / "a"), console=lines)
+def test_a_fit_of_energies_that_compositions_do_not_determine_says_so(
+    alloy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """And of test sets of other compositions, also later, from the file of the potential."""
+    path, lines = tmp_path / "copper.xyz", Lines()
+    copper = bulk("Cu", cubic=True)
+    copper.calc = EMT()
+    copper.get_forces()
+    ase.io.write(path, [copper, *ase.io.read(alloy_file, ":2")])
+    data = {"train": str(alloy_file), "valid": 3, "tests": {"copper": str(path)}}
+    run(recipe(alloy_file, tmp_path / "a", data=data), console=lines)
     assert lines.holds("E0 by least squares: The compositions determine only 1 of 2 combinations of E0")
+    said = "1 of 3 configurations have compositions that the fit of E0 does not determine"
+    assert lines.holds(f"copper: {said}") and not lines.holds("valid: ")
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(tmp_path / "a" / "potential.safetensors"), str(path)])
+    assert stopped.value.code == 0 and f"{path}: {said}" in capsys.readouterr().err
 
 
 def test_an_unknown_element_in_a_test_set_is_found_before_training(alloy_file: Path, tmp_path: Path):

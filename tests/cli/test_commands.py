@@ -157,8 +157,8 @@ def test_evaluate_with_other_keys(capsys: pytest.CaptureFixture[str], potential_
 
 
 def test_evaluate_stress(capsys: pytest.CaptureFixture[str], potential_file: Path, alloy_file: Path):
-    assert "meV/Å³" not in call(capsys, "evaluate", potential_file, alloy_file)
-    assert "meV/Å³" in call(capsys, "evaluate", potential_file, alloy_file, "--stress-key", "stress")
+    assert "meV/Å³" in call(capsys, "evaluate", potential_file, alloy_file)
+    assert "meV/Å³" not in call(capsys, "evaluate", potential_file, alloy_file, "--stress-key", "")
 
 
 def test_info_of_a_potential(capsys: pytest.CaptureFixture[str], potential_file: Path):

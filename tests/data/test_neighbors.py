@@ -137,6 +137,19 @@ def test_every_edge_has_its_reverse(rng: np.random.Generator):
     assert edges == {(j, i, -a, -b, -c) for i, j, a, b, c in edges}
 
 
+@pytest.mark.parametrize("distance", [4.1e3, 1e6, 1e9])
+def test_far_fragments_have_the_edges_of_each(rng: np.random.Generator, distance: float):
+    """Molecules that lie apart in several directions, in any order; no pair of two of them is near."""
+    fragments = [rng.uniform(0, 4, size=(6, 3)) for _ in range(4)]
+    places = distance * np.array([[0, 0, 0], [-1, 0, 0], [0.3, 1, 0], [1, 1, -2]])
+    positions = np.concatenate([np.round(fragment + place) for fragment, place in zip(fragments, places, strict=True)])
+    for r_max in (0.1, 3.0):
+        centers, neighbors, _ = neighbor_list(positions, np.zeros((3, 3)), np.zeros(3, bool), r_max)
+        r = np.linalg.norm(positions[:, None] - positions, axis=2)
+        expected = np.argwhere((r < r_max) & ~np.eye(len(r), dtype=bool))
+        assert np.array_equal(np.stack([centers, neighbors], axis=1), expected)
+
+
 def test_sparse_periodic_box(rng: np.random.Generator):
     """A molecule in a large periodic box has the edges it has without the box."""
     positions = rng.normal(scale=2.0, size=(10, 3)) - 60.0

@@ -16,6 +16,7 @@ from clebsch.data import (
     find_elements,
     fit_e0,
     load_dataset,
+    undetermined,
 )
 from clebsch.errors import DataError
 
@@ -84,6 +85,16 @@ def test_fit_of_one_composition_is_of_smallest_norm():
     assert "determine only 1 of 2" in fit.note
     assert fit.e0 == pytest.approx({"H": -303.0 * 2 / 5, "O": -303.0 * 1 / 5})
     assert fit.rmse_per_atom == pytest.approx(1.0)
+
+
+def test_compositions_that_a_fit_does_not_determine():
+    elements = ("H", "O")
+    fit = fit_e0([molecule("OH2", -300.0), molecule("OH2", -306.0)], elements)
+    same, other = [molecule("OH2", 0.0), molecule("O2H4", 0.0)], [molecule("O2", 0.0), molecule("OH2", 0.0)]
+    assert undetermined(fit.compositions, elements, same) is None
+    assert "1 of 2 configurations have compositions" in str(undetermined(fit.compositions, elements, other))
+    whole = fit_e0([molecule("OH2", -300.0), molecule("H2", -27.0)], elements)
+    assert undetermined(whole.compositions, elements, other) is None
 
 
 def test_fit_of_an_element_that_does_not_occur():

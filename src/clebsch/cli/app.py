@@ -77,7 +77,7 @@ def evaluate(  # noqa: PLR0913
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
-    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files; none is compared without.")] = "",
+    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
     dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is compared without.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
     device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
@@ -85,13 +85,19 @@ def evaluate(  # noqa: PLR0913
 ) -> None:
     """Print the errors of a potential on labelled files."""
     from clebsch.cli.show import show_accuracies
-    from clebsch.data import LabelKeys
+    from clebsch.data import LabelKeys, read_configurations, undetermined
     from clebsch.evaluation import evaluate as errors_on
-    from clebsch.models.serialization import load_potential
+    from clebsch.models.serialization import load_potential, read_potential_header
 
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None, dipole=dipole_key or None)
-    errors = {str(path): errors_on(loaded, path, keys, batch_size=batch_size) for path in files}
+    statistics = read_potential_header(potential)["metadata"].get("statistics", {})
+    errors = {}
+    for path in files:
+        frames = read_configurations(path, keys)
+        errors[str(path)] = errors_on(loaded, frames, batch_size=batch_size)
+        if text := undetermined(statistics.get("compositions"), loaded.elements, frames):
+            typer.echo(f"{path}: {text}", err=True)
     show_accuracies(errors, as_json=json)
 
 

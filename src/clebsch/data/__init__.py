@@ -16,12 +16,21 @@ from clebsch.data.splits import split
 
 if TYPE_CHECKING:
     from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
-    from clebsch.data.statistics import E0Fit, Statistics, compute_statistics, fit_e0, shortest_distances
+    from clebsch.data.statistics import (
+        E0Fit,
+        Statistics,
+        compute_statistics,
+        fit_e0,
+        shortest_distances,
+        undetermined,
+    )
 
 # torch takes a second to import, and reading needs none of it.
 _NEEDS_TORCH = {
     **dict.fromkeys(("Batch", "Graph", "build_graph", "build_graphs", "collate"), "graph"),
-    **dict.fromkeys(("E0Fit", "Statistics", "compute_statistics", "fit_e0", "shortest_distances"), "statistics"),
+    **dict.fromkeys(
+        ("E0Fit", "Statistics", "compute_statistics", "fit_e0", "shortest_distances", "undetermined"), "statistics"
+    ),
 }
 
 __all__ = [
@@ -48,6 +57,7 @@ __all__ = [
     "read_isolated_atoms",
     "shortest_distances",
     "split",
+    "undetermined",
 ]
 
 

@@ -16,7 +16,6 @@ BINS_PER_ATOM = 64
 THREADED_ATOMS = 5000
 # A cell vector counts as dependent on the others below this height (Å).
 SMALLEST_HEIGHT = 1e-6
-LARGEST_EXTENT = 4e4  # times r_max, without periodic directions; the search counts its bins in 32 bits
 
 
 def neighbor_list(
@@ -47,14 +46,12 @@ def neighbor_list(
         atom = int(np.argwhere(~np.isfinite(positions))[0, 0])
         raise DataError(f"Positions must be finite numbers, got {positions[atom].tolist()} for atom {atom}.")
     box = complete_cell(cell, periodic)
-    extent = float(np.ptp(positions, axis=0).max()) if len(positions) and not periodic.any() else 0.0
-    if extent > LARGEST_EXTENT * r_max:
-        raise DataError(f"Atoms lie {extent:.3g} Å apart, {extent / r_max:.3g} r_max: these are no positions in Å.")
     # The list is made longer than asked for, then cut by the distance computed here, so that "<" is exact.
     sparse = (abs(np.linalg.det(box)) / (BINS_PER_ATOM * max(len(positions), 1))) ** (1 / 3)
     cutoff = max(r_max * (1.0 + 1e-9), SMALLEST_SEARCH, sparse)
+    points = positions if periodic.any() else _closed_up(positions, 2.0 * cutoff)
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1 if len(positions) < THREADED_ATOMS else 0)
-    found = search.compute(points=positions, box=box, periodic=periodic, quantities="ijS")
+    found = search.compute(points=points, box=box, periodic=periodic, quantities="ijS")
     centers, neighbors, shifts = (np.asarray(array, dtype=np.int64) for array in found)
     vectors = positions[neighbors] - positions[centers] + shifts @ box
     near = np.flatnonzero(np.einsum("ed,ed->e", vectors, vectors) < r_max * r_max)
@@ -63,6 +60,20 @@ def neighbor_list(
         keys = (*shifts[near].T[::-1], *keys)
     order = near[np.lexsort(keys)]
     return centers[order], neighbors[order], shifts[order]
+
+
+def _closed_up(positions: Float[np.ndarray, "atoms 3"], gap: float) -> Float[np.ndarray, "atoms 3"]:
+    """Return positions with empty slabs across an axis that are wider than ``gap`` (Å) made that wide.
+
+    Pairs within half of it keep their vectors and others stay farther apart, so that fragments may lie anywhere: the
+    search counts its bins in 32 bits.
+    """
+    order = np.argsort(positions, axis=0)
+    ascending = np.take_along_axis(positions, order, axis=0)
+    steps = np.minimum(np.diff(ascending, axis=0, prepend=ascending[:1]), gap)
+    closed = np.empty_like(positions)
+    np.put_along_axis(closed, order, np.cumsum(steps, axis=0), axis=0)
+    return closed
 
 
 def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

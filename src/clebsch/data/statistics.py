@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 
 from clebsch.data.configuration import Configuration
 from clebsch.data.graph import Graph
@@ -30,6 +31,8 @@ class Statistics:
         num_graphs: number of configurations.
         num_atoms: number of atoms in all of them.
         shortest_distances: of every pair of elements that has edges, such as "C-H", Å.
+        compositions: [rank, elements], orthonormal rows that span the compositions of the training set, if E0 are
+            fitted to energies that do not determine all of them; else None. See `undetermined`.
     """
 
     e0: dict[str, float]
@@ -40,6 +43,7 @@ class Statistics:
     num_graphs: int
     num_atoms: int
     shortest_distances: dict[str, float]
+    compositions: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class E0Fit:
         e0: energy of every element, eV.
         rank: rank of the compositions; below the number of elements, only the sums that occur are determined.
         rmse_per_atom: root mean square of (E - sum_i E0_i) / N, eV.
+        compositions: [rank, elements], orthonormal rows that span the compositions; None if they determine every E0.
         note: what to know about the fit, in one sentence.
     """
 
     e0: dict[str, float]
     rank: int
+    compositions: list[list[float]] | None
     rmse_per_atom: float
     note: str
 
@@ -72,31 +78,64 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     configurations = [configuration for configuration in configurations if "energy" in configuration.labels]
     if not configurations:
         raise DataError("E0 cannot be fitted: no configuration has an energy. Name the energy key, or give E0.")
-    counts = np.zeros((len(configurations), len(elements)))
-    energies = np.zeros(len(configurations))
-    columns = {symbol: column for column, symbol in enumerate(elements)}
-    for row, configuration in enumerate(configurations):
-        check_e0(columns, configuration.symbols, f"the element list ({configuration.origin})")
-        energies[row] = configuration.labels["energy"]
-        for symbol in configuration.symbols:
-            counts[row, columns[symbol]] += 1.0
+    for configuration in configurations:
+        check_e0(dict.fromkeys(elements), configuration.symbols, f"the element list ({configuration.origin})")
+    counts = _compositions(configurations, elements)
+    energies = np.array([float(configuration.labels["energy"]) for configuration in configurations])
     solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=1e-10)
     per_atom = (energies - counts @ solution) / counts.sum(axis=1)
     return E0Fit(
         e0={symbol: float(value) for symbol, value in zip(elements, solution, strict=True)},
         rank=int(rank),
+        compositions=None if rank == len(elements) else np.linalg.svd(counts)[2][:rank].tolist(),
         rmse_per_atom=float(np.sqrt(np.mean(per_atom**2))),
         note=_fit_note(counts, elements, int(rank)),
     )
 
 
-def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Mapping[str, float]) -> Statistics:
+def undetermined(
+    compositions: Sequence[Sequence[float]] | None, elements: Sequence[str], configurations: Sequence[Configuration]
+) -> str | None:
+    """Return what to say of configurations whose compositions lie outside the span of those that E0 were fitted to.
+
+    Args:
+        compositions: of `Statistics`; None for E0 that are all determined.
+        elements: chemical symbols of their columns.
+        configurations: of these elements.
+    """
+    if compositions is None:
+        return None
+    counts, space = _compositions(configurations, elements), np.asarray(compositions).reshape(-1, len(elements))
+    outside = counts - counts @ space.T @ space
+    count = int((np.linalg.norm(outside, axis=1) > 1e-6 * np.linalg.norm(counts, axis=1)).sum())
+    if not count:
+        return None
+    return (
+        f"{count} of {len(counts)} configurations have compositions that the fit of E0 does not determine: their "
+        "energies mean nothing. Give the energies of isolated atoms, or train on more compositions."
+    )
+
+
+def _compositions(configurations: Sequence[Configuration], elements: Sequence[str]) -> np.ndarray:
+    """Numbers of atoms [configurations, elements]."""
+    numbers = [atomic_numbers[symbol] for symbol in elements]
+    rows = [[np.count_nonzero(found.numbers == number) for number in numbers] for found in configurations]
+    return np.array(rows, dtype=float).reshape(-1, len(elements))
+
+
+def compute_statistics(
+    graphs: Sequence[Graph],
+    elements: Sequence[str],
+    e0: Mapping[str, float],
+    compositions: list[list[float]] | None = None,
+) -> Statistics:
     """Return the statistics of training graphs.
 
     Args:
         graphs: the training set, with energies and forces or without.
         elements: chemical symbols that the graphs' species index.
         e0: energy of every isolated atom, eV; all zero to leave the energies as they are.
+        compositions: of the fit of E0, to be kept.
 
     Raises:
         DataError: there is no graph, E0 of an element is missing, or E0 do not belong to these energies.
@@ -123,6 +162,7 @@ def compute_statistics(graphs: Sequence[Graph], elements: Sequence[str], e0: Map
         num_graphs=len(graphs),
         num_atoms=num_atoms,
         shortest_distances=shortest_distances(graphs, elements),
+        compositions=compositions,
     )
 
 

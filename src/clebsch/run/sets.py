@@ -18,6 +18,7 @@ from clebsch.data import (
     fit_e0,
     read_isolated_atoms,
     split,
+    undetermined,
 )
 from clebsch.data.datasets import load_dataset
 from clebsch.data.graph import species_of
@@ -99,15 +100,26 @@ def _molecules(frames: list[Configuration]) -> list[Configuration]:
 
 def reference_energies(
     choice: str | Mapping[str, float], sets: Sets, elements: Sequence[str], console: Console | None = None
-) -> dict[str, float]:
-    """Return E0 (eV) of every element: given, of isolated atoms, fitted to the training energies, or from a file."""
+) -> tuple[dict[str, float], list[list[float]] | None]:
+    """Return E0 (eV) of every element: given, of isolated atoms, fitted to the training energies, or from a file.
+
+    With them come the compositions of a fit that leaves some E0 undetermined (`Statistics`), else None. The console is
+    told of it, and of the test sets that it concerns.
+    """
+    if choice != "least_squares":
+        return _given_energies(choice, sets), None
+    fitted = fit_e0(sets.train, elements)
+    if fitted.compositions is not None:
+        say(console, f"E0 by least squares: {fitted.note}")
+    for name, frames in {"valid": sets.valid, **sets.tests}.items():
+        if text := undetermined(fitted.compositions, elements, frames):
+            say(console, f"{name}: {text}")
+    return fitted.e0, fitted.compositions
+
+
+def _given_energies(choice: str | Mapping[str, float], sets: Sets) -> dict[str, float]:
     if isinstance(choice, Mapping):
         return dict(choice)
-    if choice == "least_squares":
-        fitted = fit_e0(sets.train, elements)
-        if fitted.rank < len(elements):
-            say(console, f"E0 by least squares: {fitted.note}")
-        return fitted.e0
     if choice == "isolated_atoms":
         if sets.isolated_atoms is None:
             raise DataError(

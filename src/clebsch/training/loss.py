@@ -113,8 +113,8 @@ def require_labels(graphs: Sequence[Graph], config: LossConfig, name: str) -> No
     for quantity in config.fitted:
         if not any(quantity in graph.labels for graph in graphs):
             raise DataError(
-                f"{quantity}_weight is {config.weight(quantity):g}, but no frame of the {name} set has {quantity} labels, "
-                f"such as {graphs[0].origin}. Give the key of the label, or set {quantity}_weight to 0."
+                f"{quantity}_weight is {config.weight(quantity):g}, but no frame of the {name} set has {quantity} "
+                f"labels, such as {graphs[0].origin}. Give the key of the label, or set {quantity}_weight to 0."
             )
     for graph in graphs:
         if not any(quantity in graph.labels for quantity in config.fitted):

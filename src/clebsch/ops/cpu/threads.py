@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import Any
 
 import torch
+
+# A forked process has none of OpenMP's threads and would wait for them for ever, in PyTorch's operations too.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _NUMBER = ctypes.CFUNCTYPE(ctypes.c_int)
