@@ -83,3 +83,79 @@ def test_null_becomes_a_mapping():
     set_key(recipe, "model.layers.0.gate", "silu")
     set_key(recipe, "model.booster.level", 1)
     assert recipe == {"model": {"layers": [{"gate": "silu"}], "booster": {"level": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("output: a\nseed: !!timestamp x\n", 2, "'x' is no timestamp"),
+        ("seed: !!float x\n", 1, "'x' is no float"),
+        ("a: 1\nseed: !!int ''\n", 2, "'' is no int"),
+        (f"seed: {'9' * 5000}\n", 1, "is no int"),
+        (f"seed: 0x{'f' * 5000}\n", 1, "is too large for an integer"),
+        ("a:\n  seed: 017\n", 2, r"'017' is an octal number in YAML \(15\). Write it without the leading zero"),
+        ("a: [1, 190:20:30]\n", 1, r"'190:20:30' is a number of base 60 in YAML \(685230\). Put it in quotes"),
+        ("a: 1:30.5\n", 1, "is a number of base 60"),
+        ("017: a\n", 1, "is an octal number"),
+        (f"a: 1\nb: {'{a: ' * 2000}\n", 2, "more than 50 levels of nesting"),
+        (f"b: {'[' * 2000}\n", 1, "more than 50 levels of nesting"),
+        ("a: 1\nb: {x: 1\n", 3, "is not valid YAML: .*Check brackets"),
+        ("a: 1\n\tb: 2\n", 2, "is not valid YAML: found character"),
+        ("a: 1\nb: \x01\n", 2, "is not valid YAML: special characters are not allowed"),
+        ("a: !!python/object/apply:os.system [x]\n", 1, "is not valid YAML: could not determine a constructor"),
+        ("a: *b\n", 1, "is not valid YAML: found undefined alias"),
+        ("[a]: b\n? {c: d}\n: e\n", 1, "is not valid YAML"),
+    ],
+)
+def test_yaml_that_is_refused_by_line(tmp_path: Path, text: str, line: int, message: str):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^{path}, line {line}: .*{message}"):
+        load_yaml(path)
+
+
+def test_yaml_that_is_no_utf8(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes("output: a\nscale: größe\n".encode("latin-1"))
+    with pytest.raises(
+        ConfigError, match=r"line 2: is not valid YAML: the byte 0xf6 is no UTF-8. Save the file as UTF-8"
+    ):
+        load_yaml(path)
+    path.write_bytes("\ufeffoutput: größe\n".encode())
+    assert load_yaml(path) == {"output": "größe"}
+
+
+def test_aliases_that_blow_up(tmp_path: Path):
+    """A few hundred bytes that stand for a billion entries are refused at once."""
+    path = tmp_path / "bomb.yaml"
+    lists = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10 if i else ['x'] * 10)}]" for i in range(9)]
+    path.write_text("\n".join(lists))
+    with pytest.raises(ConfigError, match=r"its aliases stand for more than 100,000 entries"):
+        load_yaml(path)
+    merges = [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" if i else "a0: &a0 {x: 1}" for i in range(30)]
+    path.write_text("\n".join(merges))
+    assert load_yaml(path)["a29"] == {"x": 1}
+    with pytest.raises(ConfigError, match=r"more than 1000 aliases"):
+        apply_overrides({}, [f"a=[&x 1{', *x' * 2000}]"])
+
+
+def test_files_too_large_for_a_recipe(tmp_path: Path):
+    (tmp_path / "large.yaml").write_text("a: 1\n" + "#" * 1_000_000)
+    with pytest.raises(ConfigError, match="is larger than 1,000,000 bytes"):
+        load_yaml(tmp_path / "large.yaml")
+
+
+def test_what_stays_text_or_a_number(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("output: 2024-13-45\nday: 2024-01-31\na: [0, 10, -3, 0.5, 1e-3, 0x10, 08, '017', '1:30']\n")
+    assert load_yaml(path) == {
+        "output": "2024-13-45",
+        "day": "2024-01-31",
+        "a": [0, 10, -3, 0.5, "1e-3", 16, "08", "017", "1:30"],
+    }
+
+
+@pytest.mark.parametrize("value", ["{a: [", "!!float x", "017", "[" * 500])
+def test_overrides_that_are_refused(value: str):
+    with pytest.raises(ConfigError, match=r"Override 'seed="):
+        apply_overrides({}, [f"seed={value}"])

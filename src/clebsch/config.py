@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 LARGEST_WIDTH = 65_536
 Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
 Widths = Annotated[tuple[Width, ...], Field(max_length=16)]
+# What no recipe or study needs more of.
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_ENTRIES = 1_000_000, 50, 1_000, 100_000
+LARGEST_INTEGER = 2**63
 
 
 class StrictConfig(BaseModel):
@@ -84,7 +88,24 @@ def keys_of_table(fields: Mapping[str, tuple[Any, Any]]) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose mappings have every key once; of two, the plain loader drops the first."""
+    """YAML in which nothing has two meanings: no key twice, no octal or sexagesimal numbers, no dates; and no bombs."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    depth = aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.depth >= MAX_DEPTH or self.aliases > MAX_ALIASES:
+            what = f"{MAX_ALIASES} aliases" if self.aliases > MAX_ALIASES else f"{MAX_DEPTH} levels of nesting"
+            raise RefusedError(f"more than {what}. Write out what is meant.", mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -93,13 +114,46 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name, line = (key.tag, str(key.value)), key.start_mark.line + 1
             if name in lines and not key.tag.endswith(":merge"):
-                raise TwiceError(f"key '{key.value}' stands twice, in lines {lines[name]} and {line}. Keep one.")
+                raise RefusedError(f"key '{key.value}' stands twice, in lines {lines[name]} and {line}. Keep one.")
             lines[name] = line
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        # What is merged many times is there many times; the last of one key counts.
+        node.value = list({(key.tag, str(key.value)): (key, value) for key, value in node.value}.values())
 
-class TwiceError(yaml.YAMLError):
-    """A mapping has a key twice."""
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            found = super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+            kind = node.tag.rpartition(":")[2]
+            raise RefusedError(
+                f"'{node.value!s:.40}' is no {kind}. Correct it, or put it in quotes.", node.start_mark
+            ) from None
+        if isinstance(found, (int, float)) and isinstance(node.value, str):
+            _check_number(node, found)
+        return found
+
+
+class RefusedError(yaml.YAMLError):
+    """YAML that is well formed, but not read: it has two meanings, none, or grows without end."""
+
+    def __init__(self, message: str, mark: yaml.Mark | None = None) -> None:
+        super().__init__(message)
+        self.problem, self.problem_mark = message, mark
+
+
+def _check_number(node: yaml.Node, value: float) -> None:
+    text, cure = str(node.value), ""
+    if ":" in text:
+        cure = f"'{text:.40}' is a number of base 60 in YAML ({value}). Put it in quotes, or write the number."
+    elif re.fullmatch(r"[-+]?0[0-7_]+", text):
+        cure = f"'{text:.40}' is an octal number in YAML ({value}). Write it without the leading zero."
+    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        cure = f"'{text:.40}' is too large for an integer. Write a number below {LARGEST_INTEGER}."
+    if cure:
+        raise RefusedError(cure, node.start_mark)
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -108,16 +162,47 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"Config file '{path}' {state}. Give the path of a YAML file.")
-    try:
-        content = yaml.load(path.read_text(), _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    content = _parse_yaml(_read_text(path), str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping 'key: value', got {type(content).__name__}.")
+    return content
+
+
+def _read_text(path: Path) -> str:
     try:
-        return _unshared(content)
-    except RecursionError:
-        raise ConfigError(f"{path}: an alias contains itself. Write out what is meant.") from None
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}, line {line}: is not valid YAML: the byte 0x{data[error.start]:02x} is no UTF-8. Save the file as "
+            "UTF-8."
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is no recipe or study. Give another file.")
+    return text
+
+
+def _parse_yaml(text: str, where: str, cure: str = "Check brackets, quotes, colons and the indentation there.") -> Any:
+    """Return what a text in YAML holds, every alias a copy; raises ConfigError that names ``where`` and the line."""
+    try:
+        return _unshared(yaml.load(text, _Loader))
+    except RefusedError as error:
+        raise ConfigError(f"{where}{_line_of(error, text)}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "it cannot be read")
+        raise ConfigError(f"{where}{_line_of(error, text)}: is not valid YAML: {problem}. {cure}") from None
+
+
+def _line_of(error: yaml.YAMLError, text: str) -> str:
+    """Where an error is, if it says so."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    position = getattr(error, "position", None)
+    line = mark.line if mark is not None else text[:position].count("\n") if isinstance(position, int) else None
+    return "" if line is None else f", line {line + 1}"
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -186,21 +271,28 @@ def parse_config(cls: type[ConfigType], mapping: Mapping[str, Any], where: str =
 
 def _unshared(value: Any) -> Any:
     """A copy in which nothing is held twice, so that to change one entry changes no other."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
+    entries = 0
+
+    def copied(value: Any, above: tuple[int, ...]) -> Any:
+        nonlocal entries
+        entries += 1
+        if entries > MAX_ENTRIES:
+            raise RefusedError(f"its aliases stand for more than {MAX_ENTRIES:,} entries. Write out what is meant.")
+        if id(value) in above:
+            raise RefusedError("an alias contains itself. Write out what is meant.")
+        if len(above) > MAX_DEPTH:
+            raise RefusedError(f"more than {MAX_DEPTH} levels of nesting. Write out what is meant.")
+        inside = (*above, id(value))
+        if isinstance(value, dict):
+            return {key: copied(item, inside) for key, item in value.items()}
+        return [copied(item, inside) for item in value] if isinstance(value, list) else value
+
+    return copied(value, ())
 
 
 def _yaml_value(override: str, value: str) -> Any:
-    try:
-        return _unshared(yaml.load(value, _Loader))
-    except TwiceError as error:
-        raise ConfigError(f"Override '{override}': {error}") from None
-    except (yaml.YAMLError, RecursionError):
-        raise ConfigError(
-            f"Override '{override}': the value is not valid YAML. Close its brackets and quotes, and quote it for the "
-            "shell, for example 'data.tests=[a, b]'."
-        ) from None
+    cure = "Close its brackets and quotes, and quote it for the shell, for example 'data.tests=[a, b]'."
+    return _parse_yaml(value, f"Override '{override:.200}'", cure)
 
 
 def _explain(cls: type[BaseModel], item: Any) -> str:
@@ -221,7 +313,7 @@ def _explain(cls: type[BaseModel], item: Any) -> str:
         name = item["ctx"]["tag"]
         return f"key '{key}.{tag}': expected one of {', '.join(kinds)}, got '{name}'.{did_you_mean(name, kinds)}"
     given = item.get("input")
-    shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r})"
+    shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r:.200})"
     reason = item["msg"].removeprefix("Value error, ")
     return f"key '{key}': {reason}{shown}." if key else f"{reason}{shown}."
 

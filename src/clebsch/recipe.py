@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, create_model, f
 
 from clebsch.config import DefaultForm, StrictConfig, apply_overrides, load_yaml, parse_config
 from clebsch.data import QUANTITIES, LabelKeys
+from clebsch.data.units import Units
 from clebsch.models import MultiACEConfig
 from clebsch.models.presets import PRESETS
 from clebsch.models.upgrade import upgrade_model
@@ -48,12 +49,15 @@ class FileSource(StrictConfig):
     """Files of labelled configurations.
 
     Attributes:
-        train: one file or several, extended XYZ or whatever else ASE reads.
-        valid: a file, or the number (integer) or fraction (below 1) of the training configurations set aside.
-        tests: files to report, by name.
+        train: one or several of: a file (extended XYZ or whatever else ASE reads), a folder of files, a pattern such as
+            ``runs/*/vasprun.xml``.
+        valid: the same, or the number (integer) or fraction (below 1) of the training configurations set aside.
+        tests: the same, to report, by name.
         keys: names of the labels in the files; null for a label that is not wanted.
         weights: factors on the weights of the loss by config_type, such as ``{surface: 2}`` or
             ``{surface: {forces: 2, stress: 0}}``; zero is not trained on.
+        units: units of the files, such as ``{energy: kcal/mol, length: bohr}``.
+        types: elements of the types of LAMMPS dumps, such as ``{1: Cu, 2: Au}``.
     """
 
     train: str | tuple[str, ...]
@@ -61,6 +65,16 @@ class FileSource(StrictConfig):
     tests: dict[str, str] = {}
     keys: LabelKeys = LabelKeys()
     weights: dict[str, NonNegative | dict[str, NonNegative]] = {}
+    units: Units = Units()
+    types: dict[int, str] = {}
+
+    @field_validator("types")
+    @classmethod
+    def _of_elements(cls, value: dict[int, str]) -> dict[int, str]:
+        unknown = next((symbol for symbol in value.values() if symbol not in chemical_symbols[1:]), None)
+        if unknown is not None:
+            raise ValueError(f"'{unknown}' is no element; give chemical symbols, such as {{1: Cu, 2: Au}}")
+        return value
 
     @field_validator("weights")
     @classmethod

@@ -45,7 +45,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def moved(distance: float) -> str:
     """A frame whose last atom is moved."""
     positions = [*map(tuple, WATER[:2].tolist()), (*WATER[2, :2].tolist(), distance)]
-    return xyz_frame(positions=positions)
+    return xyz_frame(energy=-10.5 + distance, positions=positions)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_truncated_file(write: Write):
     lines = text.splitlines(keepends=True)
     with pytest.raises(DataError, match=r"frame 1: the file is truncated: line 6 promises 3 atoms, found 1"):
         read_configurations(write(*lines[:-2]))
-    with pytest.raises(DataError, match=r"frame 1: cannot be read"):
+    with pytest.raises(DataError, match=r"frame 1, line 10: the row has 2 columns, expected 7"):
         read_configurations(write(text[:-20]))
     with pytest.raises(DataError, match=r"frame 1: the file is truncated: line 6 promises 3 atoms, found 0"):
         read_configurations(write(*lines[:-4]))
@@ -152,7 +152,7 @@ def test_corrupt_compressed_file(tmp_path: Path, suffix: str):
     broken[len(broken) // 2] ^= 0xFF
     for damaged in (content[: len(content) // 2], b"no archive", bytes(broken)):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"frames.xyz.*(cannot be read|must be|truncated)"):
+        with pytest.raises(DataError, match=r"frames.xyz.*(cannot be read|must be|truncated|stands twice)"):
             read_configurations(path)
 
 
@@ -190,7 +190,7 @@ def test_numbers_that_are_none(write: Write, bad: str):
 
 
 def test_unknown_symbol_and_close_atoms(write: Write):
-    with pytest.raises(DataError, match=r"frame 0: cannot be read .*Xx"):
+    with pytest.raises(DataError, match=r"frame 0, line 3: 'Xx' is no element"):
         read_configurations(write(xyz_frame(symbols=["Xx", "H", "H"])))
     with pytest.raises(DataError, match="frame 0: atom 0 has atomic number 0"):
         read_configurations(write(xyz_frame(symbols=["X", "H", "H"])))

@@ -161,3 +161,12 @@ def test_every_cell_is_checked_before_one_runs(tmp_path: Path):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"output": "out", "base": BASE, "axes": {"seed": []}}))
     with pytest.raises(ConfigError, match="'seed' has no values"):
         load_study(tmp_path / "study.yaml")
+
+
+def test_studies_without_end_are_refused_before_a_cell_is_built():
+    axes = {f"axis {i}": {f"value {j}": {"model.num_channels": j} for j in range(10)} for i in range(8)}
+    with pytest.raises(ConfigError, match=r"has 100,000,000 cells \(10 × .*expected at most 10,000.*mode: each"):
+        cells_of(study(axes), BASE)
+    values = {name: list(range(100)) for name in ("model.num_channels", "train.batch_size")}
+    with pytest.raises(ConfigError, match=r"has 20,100 cells \(1 \+ 100 \+ 100, 100 seeds each"):
+        cells_of(study(values, mode="each", seeds=tuple(range(100))), BASE)

@@ -1,50 +1,107 @@
-"""Reading labelled configurations: extended XYZ (plain or compressed), ASE databases, and what else ASE reads."""
+"""Reading labelled configurations from a file, of whatever format."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from io import StringIO
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import ase.db
-import ase.io
 from ase import Atoms
-from ase.io.extxyz import read_xyz
 
+from clebsch.config import parse_config
 from clebsch.data.configuration import Configuration
+from clebsch.data.formats import ARCHIVE, FREE_UNITS, find_format, frame_loaders
 from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is_isolated_atom
+from clebsch.data.suspicion import check_energies_vary, other_labels
+from clebsch.data.units import Units, convert
+from clebsch.data.vasp import describe_energies
 from clebsch.errors import DataError, did_you_mean
 
 DEFAULT_KEYS = LabelKeys()
 E0_AGREEMENT = 1e-6  # eV
-XYZ_SUFFIXES = (".xyz", ".extxyz")
-DATABASE_SUFFIXES = (".db", ".aselmdb")
-OPENERS: dict[str, Callable] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+ARCHIVE_ENERGY = "kcal/mol"  # of MD17
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        configurations: its configurations, in eV and Å.
+        facts: what was decided in reading it, for a line about the file.
+        doubts: what a user should look at.
+    """
+
+    path: Path
+    configurations: list[Configuration]
+    facts: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def read_configurations(
-    path: str | Path, keys: LabelKeys = DEFAULT_KEYS, index: str | int | slice = ":"
+    path: str | Path,
+    keys: LabelKeys = DEFAULT_KEYS,
+    index: str | int | slice = ":",
+    *,
+    types: Mapping[int, str] | None = None,
+    units: Units | Mapping[str, str] | None = None,
 ) -> list[Configuration]:
     """Read the configurations of a file, every one with the labels that it has among those that ``keys`` names.
 
     Args:
-        path: extended XYZ (also ``.xz``, ``.gz``, ``.bz2``), an ASE database (``.db``), or any format ASE reads.
+        path: extended XYZ under any name (also compressed, ``.xz``, ``.gz``, ``.bz2``), an ASE database (``.db``), a
+            LAMMPS dump, MD17's ``.npz``, or any format ASE reads.
         keys: names of the labels; ``None`` for a label that is not wanted. A single atom without forces gets zeros.
         index: which frames, in Python's slice notation, counted from 0.
+        types: elements of the types of a LAMMPS dump, ``{1: "Cu", 2: "Au"}``.
+        units: units of the file, see `Units`, such as ``{"energy": "kcal/mol"}``.
+
+    Warns:
+        UserWarning: other labels stand beside the ones that are read.
 
     Raises:
         DataError: the file is missing, empty, truncated or corrupt; no frame has a label, or one that no frame has
-            seems to stand under another name; a label is not finite or of the wrong shape; two atoms are closer than
-            0.1 Å.
+            seems to stand under another name; a label is not finite or of the wrong shape; all energies are the same
+            number; two atoms are closer than 0.1 Å.
+        ConfigError: a unit is unknown.
     """
-    frames = read_frames(path, index)
+    reading = read_source(path, keys, index, types=types, units=units)
+    for doubt in reading.doubts:
+        warnings.warn(f"{path}: {doubt}", stacklevel=2)
+    return reading.configurations
+
+
+def read_source(
+    path: str | Path,
+    keys: LabelKeys = DEFAULT_KEYS,
+    index: str | int | slice = ":",
+    *,
+    types: Mapping[int, str] | None = None,
+    units: Units | Mapping[str, str] | None = None,
+) -> Reading:
+    """Read a file as `read_configurations` does, and say what was decided and what is doubtful."""
+    path = Path(path)
+    frames = read_frames(path, index, types=types)
+    facts: list[str] = []
+    chosen = units if isinstance(units, Units) else parse_config(Units, units or {}, "units")
+    form = find_format(path)
+    if chosen.given() and form not in FREE_UNITS:
+        raise DataError(f"{path}: the format {form} has its own units, which are converted. Remove the units.")
+    if form == ARCHIVE and not chosen.energy:
+        chosen = chosen.model_copy(update={"energy": ARCHIVE_ENERGY})
+        facts.append(f"energies are taken to be in {ARCHIVE_ENERGY}, as in MD17 (if not, give units)")
+    elif chosen.given():
+        facts.append(f"units: {', '.join(f'{name} {unit}' for name, unit in chosen.given().items())}")
+    frames = [(number, convert(atoms, keys, chosen)) for number, atoms in frames]
     check_labels_present(frames, keys, str(path))
-    return [Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames]
+    configurations = [Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames]
+    check_energies_vary(configurations, keys, str(path))
+    bare = [atoms for _, atoms in frames]
+    facts += [fact for fact in [describe_energies(bare)] if fact]
+    return Reading(path, configurations, tuple(facts), tuple(other_labels(bare, configurations, keys)))
 
 
 def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, float]:
@@ -87,19 +144,24 @@ def find_isolated_atoms(configurations: Iterable[Configuration]) -> dict[str, fl
     return e0
 
 
-def read_frames(path: str | Path, index: str | int | slice = ":") -> list[tuple[int, Atoms]]:
+def read_frames(
+    path: str | Path, index: str | int | slice = ":", *, types: Mapping[int, str] | None = None
+) -> list[tuple[int, Atoms]]:
     """Return (frame number counted from 0, ASE Atoms) of the chosen frames of a file.
 
+    Numbers are as in the file; `read_configurations` converts units.
     Raises DataError where the file is missing, empty, truncated or corrupt, or has no such frame.
     """
     path = Path(path)
     if not path.is_file():
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder. Name a file in it.")
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: no such file.{did_you_mean(path.name, siblings)}")
     frames: list[tuple[int, Atoms]] = []
     where = f"{path}"
     try:
-        for number, load in _select(enumerate(_loaders(path)), _as_slice(index)):
+        for number, load in _select(enumerate(frame_loaders(path, types)), _as_slice(index)):
             where = f"{path}, frame {number}"
             frames.append((number, load()))
             where = f"{path}, after frame {number}"
@@ -131,63 +193,3 @@ def _select(items: Iterator, chosen: slice) -> Iterator:
     if any(bound is not None and bound < 0 for bound in (chosen.start, chosen.stop, chosen.step)):
         return iter(list(items)[chosen])
     return islice(items, chosen.start, chosen.stop, chosen.step)
-
-
-def _loaders(path: Path) -> Iterator[Callable[[], Atoms]]:
-    """Yield, for every frame of the file, a function that parses it."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix in XYZ_SUFFIXES:
-        for chunk in _xyz_chunks(path, OPENERS.get(compression, open)):
-            yield partial(_parse_xyz, chunk)
-    elif suffix in DATABASE_SUFFIXES:
-        for row in ase.db.connect(path).select():
-            yield partial(row.toatoms, add_additional_information=True)
-    else:
-        for atoms in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
-            yield partial(lambda frame: frame, atoms)
-
-
-def _parse_xyz(chunk: str) -> Atoms:
-    return next(iter(read_xyz(StringIO(chunk), index=0)))
-
-
-def _xyz_chunks(path: Path, opener: Callable) -> Iterator[str]:
-    """Yield the text of every frame, holding one frame at a time.
-
-    ASE's own reader seeks, which takes quadratic time in a compressed file, and stops without a word at a blank line.
-    """
-    with opener(path, "rt", encoding="utf-8") as file:
-        number, position, header = 0, 1, file.readline()
-        while header:
-            if not header.strip():
-                _check_blank_to_end(path, position, file)
-                return
-            try:
-                num_atoms = int(header)
-            except ValueError:
-                raise DataError(
-                    f"{path}, frame {number}: line {position} must be the number of atoms, got {header.strip()!r:.60}. "
-                    "The frame before may have more atoms than it says, or the file is not extended XYZ."
-                ) from None
-            lines = [header, *(file.readline() for _ in range(num_atoms + 1))]
-            if not lines[-1].strip() and num_atoms:
-                found = sum(1 for line in lines[2:] if line.strip())
-                raise DataError(
-                    f"{path}, frame {number}: the file is truncated: line {position} promises {num_atoms} atoms, "
-                    f"found {found}. Get the whole file again, or remove this frame."
-                )
-            position, number, header = position + len(lines), number + 1, file.readline()
-            while header.lstrip().startswith("VEC"):  # cell vectors as pseudo-atoms
-                lines.append(header)
-                position, header = position + 1, file.readline()
-            yield "".join(lines)
-
-
-def _check_blank_to_end(path: Path, position: int, file: Iterator[str]) -> None:
-    if any(line.strip() for line in file):
-        raise DataError(
-            f"{path}: line {position} is blank but more follows. Remove blank lines between frames; a reader that "
-            "stopped there would lose the frames after it."
-        )

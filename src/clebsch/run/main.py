@@ -73,7 +73,7 @@ def run(
         OutputError: a file cannot be written.
     """
     config = load_recipe(recipe, overrides)
-    sets = read_sets(config.data, config.seed)
+    sets = read_sets(config.data, config.seed, console)
     model = config.model.build(find_elements(sets.train))
     check_elements(sets, model.elements)
     e0, compositions = reference_energies(config.energy.e0, sets, model.elements, console)

@@ -16,7 +16,6 @@ from clebsch.data import (
     find_elements,
     find_isolated_atoms,
     fit_e0,
-    read_configurations,
     read_isolated_atoms,
     split,
     undetermined,
@@ -29,6 +28,7 @@ from clebsch.models import MultiACEConfig
 from clebsch.models.reference_frames import missing_elements
 from clebsch.progress import say
 from clebsch.recipe import DatasetSource, FileSource, GradientFit, RunConfig
+from clebsch.run.sources import describe_frames, read_files, say_overlap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,23 +50,23 @@ class Sets:
     atoms_set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def read_sets(source: DatasetSource | FileSource, seed: int) -> Sets:
-    """Read the configurations of ``source`` and set the validation part aside, drawn with ``seed``."""
+def read_sets(source: DatasetSource | FileSource, seed: int, console: Console | None = None) -> Sets:
+    """Read the configurations of ``source`` and set the validation part aside, drawn with ``seed``.
+
+    What was found in each source is said to ``console``.
+    """
     if isinstance(source, DatasetSource):
         dataset = load_dataset(
             source.dataset, source.root, train=source.train, tests=source.tests, download=source.download
         )
+        say(console, f"{dataset.name}: {describe_frames(dataset.train, dataset.keys)}")
         train, valid = _set_aside(dataset.train, source.valid, seed)
         return Sets(train, valid, dataset.tests, dataset.isolated_atoms)
-    paths = [source.train] if isinstance(source.train, str) else source.train
-    frames = [frame for path in paths for frame in read_configurations(path, source.keys)]
-    frames = _weighted(frames, source.weights)
-    train, read = (
-        _molecules(frames),
-        {name: read_configurations(path, source.keys) for name, path in source.tests.items()},
-    )
-    if isinstance(source.valid, str):
-        read = {"valid": read_configurations(source.valid, source.keys), **read}
+    frames = _weighted(read_files(source.train, source, console), source.weights)
+    train = _molecules(frames)
+    files = {**({"valid": source.valid} if isinstance(source.valid, str) else {}), **source.tests}
+    read = {name: read_files(path, source, console) for name, path in files.items()}
+    say_overlap(console, source)
     others = {name: _molecules(found) for name, found in read.items()}
     set_aside = {name: len(found) - len(others[name]) for name, found in read.items() if len(found) > len(others[name])}
     if isinstance(source.valid, str):

@@ -19,6 +19,7 @@ from clebsch.config import StrictConfig, apply_overrides, load_yaml, parse_confi
 from clebsch.errors import ConfigError
 from clebsch.recipe import RunConfig, parse_recipe
 
+MOST_CELLS = 10_000
 BASE = "base"  # label of an axis that is left as the base has it
 
 
@@ -128,6 +129,7 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
     axes = {name: _choices(name, values) for name, values in study.axes.items()}
     if len(study.seeds) > 1 and any("seed" in keys for choices in axes.values() for keys in choices.values()):
         raise ConfigError("axes: seed is set by an axis and by seeds. Keep one of them.")
+    _check_number_of_cells(axes, study)
     cells: list[Cell] = []
     of_base: set[str] = set()
     for combination in _combinations(axes, study.mode):
@@ -144,6 +146,17 @@ def cells_of(study: StudyConfig, base: Mapping[str, Any]) -> list[Cell]:
                 continue
             cells.append(cell)
     return cells
+
+
+def _check_number_of_cells(axes: Mapping[str, Mapping[str, Any]], study: StudyConfig) -> None:
+    sizes = [len(choices) for choices in axes.values()]
+    number = len(study.seeds) * (math.prod(sizes) if study.mode == "grid" else 1 + sum(sizes))
+    if number > MOST_CELLS:
+        shown = " × ".join(map(str, sizes)) if study.mode == "grid" else f"1 + {' + '.join(map(str, sizes))}"
+        raise ConfigError(
+            f"axes: the study has {number:,} cells ({shown}, {len(study.seeds)} seeds each), expected at most "
+            f"{MOST_CELLS:,}. Take fewer values, or mode: each, which varies one axis at a time."
+        )
 
 
 def _set_keys(recipe: dict[str, Any], keys: Mapping[str, Any], where: str) -> None:

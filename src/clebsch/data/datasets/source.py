@@ -12,7 +12,8 @@ import numpy as np
 from clebsch.data.configuration import Configuration
 from clebsch.data.datasets.download import download as download_file
 from clebsch.data.labels import LabelKeys
-from clebsch.data.reading import OPENERS, read_configurations, read_frames, read_isolated_atoms
+from clebsch.data.lines import OPENERS
+from clebsch.data.reading import read_frames, read_isolated_atoms, read_source
 from clebsch.errors import DataError, did_you_mean
 
 ROOT_VARIABLE = "CLEBSCH_DATA"
@@ -136,7 +137,8 @@ class Source:
     def read(self, stem: str, folder: Path, download: bool) -> list[Configuration]:
         """Return the configurations of one set, fetching its file where it is missing and ``download`` is set."""
         file = {**self.train, **self.tests}[stem]
-        configurations = read_configurations(self._path(stem, file, folder, download), self.keys(file.forces))
+        path = self._path(stem, file, folder, download)
+        configurations = read_source(path, self.keys(file.forces)).configurations
         if not self.is_molecule:
             return configurations
         return [replace(configuration, pbc=np.zeros(3, dtype=bool)) for configuration in configurations]
