@@ -89,7 +89,7 @@ def test_a_half_written_file_is_taken_over(content: str, tmp_path: Path):
         pass
 
 
-@pytest.mark.parametrize(("pid", "held"), [(os.getpid(), True), (2**22 + 1, False)])
+@pytest.mark.parametrize(("pid", "held"), [(os.getpid(), True), (2**22 + 1, False)], ids=["alive", "dead"])
 def test_file_systems_without_locks(pid: int, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_):
         raise OSError("No locks available")
