@@ -311,12 +311,18 @@ def test_a_finished_run_is_judged_on_other_sets(finished: RunResult, alloy_file:
     assert found.accuracies["again"] == finished.accuracies["same"]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
     ase.io.write(moved, ase.io.read(alloy_file, ":")[::-1])
+    recorded = (folder / "config.yaml").read_text()
+    assert "again" in recorded
     with pytest.raises(ClebschError, match="training set"):
-        run(recipe(alloy_file, folder, data=data))
+        run(recipe(alloy_file, folder, data={**data, "tests": {"other": str(moved)}}))
+    assert (folder / "config.yaml").read_text() == recorded
 
 
 def test_atomic_numbers_name_elements(alloy_file: Path, tmp_path: Path):
     assert recipe(alloy_file, tmp_path, energy={"e0": {29: -1.0, "Au": -2.0}}).energy.e0 == {"Cu": -1.0, "Au": -2.0}
+    for e0, said in (({29: -1.0, "Cu": -2.0}, "29 and Cu name one element"), ({"²": 1.0}, "'²' is no element")):
+        with pytest.raises(ConfigError, match=said):
+            recipe(alloy_file, tmp_path, energy={"e0": e0})
 
 
 def test_a_weight_without_labels_stops_before_training(alloy_file: Path, tmp_path: Path):

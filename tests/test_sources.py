@@ -93,6 +93,9 @@ def test_units_and_types_of_a_recipe(folder: Path):
     (folder / "dump").write_text(f"{header}{rows}\n")
     sets, lines = read(train=[str(folder / "dump"), str(folder / "data")], types={1: "Cu", 2: "Au"})
     assert lines[0] == f"{folder}/dump: 1 frame, 2 atoms of Cu, Au; labels forces in all ('forces')"
+    (folder / "empty").write_text("")
+    with pytest.raises(DataError, match="empty: "):
+        read(train=folder / "empty", types={1: "Cu"})
     with pytest.raises(ConfigError, match=r"data.types.*'Gold' is no element"):
         read(train=folder / "dump", types={2: "Gold"})
     with pytest.raises(ConfigError, match=r"data.units.length': no such unit of length; known: Å, bohr, nm"):

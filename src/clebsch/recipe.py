@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Discriminator, Field, Tag, ValidationError, create_model, field_validator, model_validator
 
 from clebsch.config import DefaultForm, StrictConfig, apply_overrides, load_yaml, parse_config
@@ -173,10 +173,20 @@ class Energy(StrictConfig):
         """Atomic numbers are as good as symbols."""
         if not isinstance(value, Mapping):
             return value
-        known = range(1, len(chemical_symbols))
-        return {
-            chemical_symbols[int(key)] if str(key).isdigit() and int(key) in known else key: value[key] for key in value
-        }
+        named = {str(key): _symbol(key) for key in value}
+        twice = [key for key, symbol in named.items() if list(named.values()).count(symbol) > 1]
+        if twice:
+            raise ValueError(f"{' and '.join(twice)} name one element; keep one of them")
+        return {named[str(key)]: energy for key, energy in value.items()}
+
+
+def _symbol(key: Any) -> str:
+    """The chemical symbol of a key that is one, or an atomic number."""
+    text = str(key)
+    number = int(text) if text.isascii() and text.isdecimal() else atomic_numbers.get(text, 0)
+    if not 1 <= number < len(chemical_symbols):
+        raise ValueError(f"'{text}' is no element; write chemical symbols or atomic numbers")
+    return chemical_symbols[number]
 
 
 class GradientFit(TrainConfig):

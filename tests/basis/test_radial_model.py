@@ -108,7 +108,7 @@ def test_no_edges_and_float32(kind: str):
 def test_wrong_configurations_are_errors():
     with pytest.raises(ConfigError, match=r"radial.kind: expected linear, mlp or mlp_pair, got 'none'"):
         model("none")
-    with pytest.raises(ConfigError, match=r"hidden\.1.*greater than 0"):
+    with pytest.raises(ConfigError, match=r"hidden\.1.*greater than or equal to 1"):
         parse_config(RadialConfig, {"hidden": [8, 0]})
 
 

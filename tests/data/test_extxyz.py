@@ -34,6 +34,8 @@ def atom(comment: str, row: str = "H 0 0 0 .1 .2 .3", properties: str = PROPERTI
         (atom("", "H 0,5 0 0 .1 .2 .3"), r"line 3: column 2 must be a number, got '0,5'. Write a decimal point"),
         (atom("", "H 1_0 0 0 .1 .2 .3"), r"line 3: column 2 must be a number, got '1_0'"),
         (atom("", "Qq 0 0 0 .1 .2 .3"), r"line 3: 'Qq' is no element"),
+        (atom("", "CA 0 0 0 .1 .2 .3"), r"line 3: 'CA' may be C with a label, as in PDB files, or Ca\. Write C or Ca"),
+        (atom("", "HG1 0 0 0 .1 .2 .3"), r"line 3: 'HG1' may be H with a label"),
         (atom("", "H 0 0 0 1 0.5 1", PROPERTIES.replace("forces:R", "forces:I")), "column 6 must be an integer"),
         (atom("", "H 0 0 0 yes", "Properties=species:S:1:pos:R:3:fixed:L:1"), "column 5 must be T or F, got 'yes'"),
         (atom(f'{LATTICE} pbc="N N N"'), r"line 2: pbc must be three of T and F.*'N N N'"),

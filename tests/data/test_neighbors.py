@@ -150,6 +150,18 @@ def test_far_fragments_have_the_edges_of_each(rng: np.random.Generator, distance
         assert np.array_equal(np.stack([centers, neighbors], axis=1), expected)
 
 
+@pytest.mark.parametrize("pbc", [(True, False, False), (True, False, True), (False, True, False)])
+def test_far_fragments_of_slabs_and_wires(rng: np.random.Generator, pbc: tuple[bool, bool, bool]):
+    """An atom that has left a slab far behind changes nothing there."""
+    cell = np.array([[5.0, 0.3, 0.0], [0.2, 6.0, 0.4], [0.0, -0.5, 5.5]])
+    positions, periodic = rng.uniform(0, 5, size=(6, 3)), np.array(pbc)
+    axes = np.linalg.svd(cell[periodic])[2][periodic.sum() :]
+    far = np.concatenate([positions, positions[:1] + 1e6 * axes.sum(0)])
+    found = [np.column_stack(neighbor_list(given, cell, periodic, 3.0)) for given in (positions, far)]
+    inside = found[1][(found[1][:, 0] < 6) & (found[1][:, 1] < 6)]
+    assert np.array_equal(found[0], inside) and len(found[0])
+
+
 def test_sparse_periodic_box(rng: np.random.Generator):
     """A molecule in a large periodic box has the edges it has without the box."""
     positions = rng.normal(scale=2.0, size=(10, 3)) - 60.0

@@ -12,6 +12,8 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from frames import WATER, water, xyz_frame
 
 from clebsch.data import LabelKeys, neighbor_list, read_configurations, read_isolated_atoms
@@ -201,6 +203,25 @@ def test_unknown_symbol_and_close_atoms(write: Write):
 def test_pbc_without_volume(write: Write):
     with pytest.raises(DataError, match=r"frame 0: pbc is .* span no volume"):
         read_configurations(write(xyz_frame(extra='pbc="T T T"')))
+
+
+def test_the_largest_of_several_boxes_of_an_atom_counts(write: Write):
+    """An energy-volume curve of one atom ends in boxes that are as good as empty."""
+
+    def boxed(size: int, energy: float) -> str:
+        extra = f'Lattice="{size} 0 0 0 {size} 0 0 0 {size}" pbc="T T T"'
+        return xyz_frame(energy, forces=None, positions=[(0, 0, 0)], symbols=["H"], extra=extra)
+
+    path = write(xyz_frame(), boxed(4, -14.5), boxed(12, -13.5), boxed(9, -13.6))
+    assert read_isolated_atoms(path) == {"H": -13.5}
+
+
+def test_weights_and_kind_of_a_database_row(tmp_path: Path):
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    atoms.calc = SinglePointCalculator(atoms, energy=-30.0)
+    ase.db.connect(tmp_path / "rows.db").write(atoms, energy_weight=0.0, config_type="dimer")
+    (found,) = read_configurations(tmp_path / "rows.db")
+    assert (found.weights, found.config_type) == ({"energy": 0.0}, "dimer")
 
 
 def test_isolated_atoms_among_the_frames(write: Write):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,24 @@ def test_compositions_that_a_fit_does_not_determine():
     assert "1 of 2 configurations have compositions" in str(undetermined(fit.compositions, elements, other))
     whole = fit_e0([molecule("OH2", -300.0), molecule("H2", -27.0)], elements)
     assert undetermined(whole.compositions, elements, other) is None
+
+
+def test_energies_of_weight_zero_play_no_part():
+    bad = dataclasses.replace(molecule("OH2", -900.0), weights={"energy": 0.0})
+    good = [molecule("OH2", -300.0), molecule("H2", -27.0)]
+    assert fit_e0([*good, bad], ("H", "O")).e0 == fit_e0(good, ("H", "O")).e0
+    found, expected = (
+        compute_statistics(build_graphs(frames, ("H", "O"), 1.5), ("H", "O"), {"H": 0.0, "O": 0.0})
+        for frames in ([*good, bad], good)
+    )
+    assert found.energy_mean_per_atom == expected.energy_mean_per_atom
+
+
+def test_a_fit_to_many_frames_of_one_composition_takes_little_memory():
+    frames = [molecule("OH2", -300.0)] * 30_000  # a square matrix of them is 7 GB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert fit_e0(frames, ("H", "O")).compositions is not None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
 def test_fit_of_an_element_that_does_not_occur():

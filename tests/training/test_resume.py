@@ -398,6 +398,13 @@ def test_every_label_is_in_the_digest(train_graphs):
     assert len(digests) == 2 + len(graph.labels) == 5
 
 
+def test_periodicity_and_weights_are_in_the_digest(train_graphs):
+    graph = replace(train_graphs[0], cell=9.0 * torch.eye(3, dtype=torch.float64), pbc=torch.zeros(3, dtype=torch.bool))
+    others = [replace(graph, pbc=torch.tensor(pbc)) for pbc in ((True, True, False), (True, True, True))]
+    weighted = replace(graph, weights={"energy": 2.0})
+    assert len({data_digest([other])["sha256"] for other in (graph, *others, weighted)}) == 4
+
+
 def test_the_digest_of_energies_and_forces_is_that_of_the_first_checkpoints(train_graphs):
     graph = train_graphs[0]
     parts = (graph.species, graph.positions, graph.cell, graph.labels["energy"], graph.labels["forces"])

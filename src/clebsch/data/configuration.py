@@ -115,6 +115,10 @@ class Configuration:
         """Volume of the cell, Å^3; zero where there is none."""
         return float(abs(np.linalg.det(self.cell)))
 
+    def counts(self, quantity: str) -> bool:
+        """Return whether a quantity has a label and a weight above zero."""
+        return quantity in self.labels and self.weights.get(quantity, 1.0) > 0.0
+
     @property
     def is_isolated_atom(self) -> bool:
         """Whether this is a free atom, whose energy is an E0."""

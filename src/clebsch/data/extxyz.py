@@ -19,6 +19,8 @@ from clebsch.errors import DataError
 COUNT = re.compile(r"\s*\d{1,9}\s*")
 # A symbol and what some codes write behind it to tell sites apart: Cu1, Fe_up, O-2.
 LABELLED = re.compile(r"([A-Za-z]{1,2})(?:\d\w*|[_-].*)")
+# Atoms of PDB files are called after their place: CA is the first carbon of an amino acid, not calcium.
+PDB_ELEMENTS, PDB_LABELS = "CHNOS", "ABDEGHZ"
 ISOTOPES = {"D": "H", "T": "H"}
 LEAST_COLUMNS = 4  # of a frame without Properties, whose further columns have no name
 
@@ -118,6 +120,12 @@ def _checked_row(row: str, columns: Columns, where: str) -> str:
 def _element(species: str, where: str) -> str:
     """The element of a species that is an isotope of hydrogen, in other letters, or a symbol with a label."""
     labelled = LABELLED.fullmatch(species)
+    letters = labelled[1] if labelled else species
+    if len(letters) == 2 and letters[0] in PDB_ELEMENTS and letters[1] in PDB_LABELS:
+        raise DataError(
+            f"{where}: '{species}' may be {letters[0]} with a label, as in PDB files, or {letters.capitalize()}. "
+            f"Write {letters[0]} or {letters.capitalize()}."
+        )
     symbol = ISOTOPES.get(species) or (labelled[1] if labelled else species).capitalize()
     if symbol not in atomic_numbers:
         raise DataError(

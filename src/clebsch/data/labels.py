@@ -14,6 +14,8 @@ from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.errors import DataError, did_you_mean
 
 ISOLATED_ATOM_TYPES = ("isolatedatom", "isolatedatoms")
+# Where ASE's database rows keep what is not a calculator result.
+ROW_MAPPINGS = ("key_value_pairs", "data")
 # Å between the images of an atom in a periodic box from which on it counts as free.
 ISOLATED_DISTANCE = 8.0
 # Two copies of one label may have been written with different numbers of digits.
@@ -43,7 +45,14 @@ class LabelKeys(keys_of_table({name: (str | None, item.key) for name, item in QU
 
 def config_type(atoms: Atoms) -> str:
     """Return the ``config_type`` of a frame, or an empty string."""
-    return str(atoms.info.get("config_type", ""))
+    return str(_info(atoms, "config_type", ""))
+
+
+def _info(atoms: Atoms, key: str, otherwise: Any) -> Any:
+    """What ``Atoms.info`` says, or a row of ASE's database, which nests it."""
+    nested = (atoms.info.get(name) for name in ROW_MAPPINGS)
+    mappings = [atoms.info, *(mapping for mapping in nested if isinstance(mapping, Mapping))]
+    return next((mapping[key] for mapping in mappings if key in mapping), otherwise)
 
 
 def is_isolated_atom(num_atoms: int, pbc: np.ndarray, cell: np.ndarray, config_type: str) -> bool:
@@ -105,7 +114,7 @@ def read_weights(atoms: Atoms, origin: str) -> dict[str, float]:
 
 
 def _weight(atoms: Atoms, key: str, origin: str) -> float:
-    value = atoms.info.get(key, 1.0)
+    value = _info(atoms, key, 1.0)
     number = np.asarray(value)
     if number.dtype.kind not in "fiu" or number.size != 1 or not 0.0 <= float(number.reshape(())) < np.inf:
         raise DataError(f"{origin}: {key} must be one number, 0 or more, got {value!r:.60}.")
@@ -154,7 +163,7 @@ def _mappings(atoms: Atoms) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield "the attached calculator", getattr(atoms.calc, "results", {})
     yield "Atoms.info", atoms.info
     yield "Atoms.arrays", {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-    for name in ("key_value_pairs", "data"):  # where ASE's database rows keep what is not a calculator result
+    for name in ROW_MAPPINGS:
         mapping = atoms.info.get(name)
         if isinstance(mapping, Mapping):
             yield f"Atoms.info['{name}']", mapping

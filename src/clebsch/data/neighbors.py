@@ -49,7 +49,7 @@ def neighbor_list(
     # The list is made longer than asked for, then cut by the distance computed here, so that "<" is exact.
     sparse = (abs(np.linalg.det(box)) / (BINS_PER_ATOM * max(len(positions), 1))) ** (1 / 3)
     cutoff = max(r_max * (1.0 + 1e-9), SMALLEST_SEARCH, sparse)
-    points = positions if periodic.any() else _closed_up(positions, 2.0 * cutoff)
+    points = positions + _closing_up(positions @ box[~periodic].T, 2.0 * cutoff) @ box[~periodic]
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1 if len(positions) < THREADED_ATOMS else 0)
     found = search.compute(points=points, box=box, periodic=periodic, quantities="ijS")
     centers, neighbors, shifts = (np.asarray(array, dtype=np.int64) for array in found)
@@ -62,18 +62,18 @@ def neighbor_list(
     return centers[order], neighbors[order], shifts[order]
 
 
-def _closed_up(positions: Float[np.ndarray, "atoms 3"], gap: float) -> Float[np.ndarray, "atoms 3"]:
-    """Return positions with empty slabs across an axis that are wider than ``gap`` (Å) made that wide.
+def _closing_up(coordinates: Float[np.ndarray, "atoms axes"], gap: float) -> Float[np.ndarray, "atoms axes"]:
+    """Return displacements that make empty slabs across an axis that are wider than ``gap`` (Å) that wide.
 
     Pairs within half of it keep their vectors and others stay farther apart, so that fragments may lie anywhere: the
-    search counts its bins in 32 bits.
+    search counts its bins in 32 bits. ``coordinates`` are those along the directions that are not periodic.
     """
-    order = np.argsort(positions, axis=0)
-    ascending = np.take_along_axis(positions, order, axis=0)
+    order = np.argsort(coordinates, axis=0)
+    ascending = np.take_along_axis(coordinates, order, axis=0)
     steps = np.minimum(np.diff(ascending, axis=0, prepend=ascending[:1]), gap)
-    closed = np.empty_like(positions)
+    closed = np.empty_like(coordinates)
     np.put_along_axis(closed, order, np.cumsum(steps, axis=0), axis=0)
-    return closed
+    return closed - coordinates
 
 
 def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

@@ -129,19 +129,24 @@ def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, floa
 def find_isolated_atoms(configurations: Iterable[Configuration]) -> dict[str, float]:
     """Return E0 (eV) of every element that has an isolated atom with an energy among ``configurations``.
 
-    Raises DataError if two atoms of one element have energies that differ by more than 1e-6 eV.
+    Of atoms in periodic boxes that nothing marks as isolated, the one in the largest box counts, if none is marked.
+
+    Raises DataError if two other atoms of one element have energies that differ by more than 1e-6 eV.
     """
     e0: dict[str, float] = {}
+    boxed: dict[str, tuple[float, float]] = {}
     for configuration in configurations:
         if "energy" not in configuration.labels or not configuration.is_isolated_atom:
             continue
         (symbol,), energy = configuration.symbols, float(configuration.labels["energy"])
-        if abs(e0.setdefault(symbol, energy) - energy) > E0_AGREEMENT:
+        if configuration.pbc.any() and not configuration.config_type:
+            boxed[symbol] = max(boxed.get(symbol, (-1.0, 0.0)), (configuration.volume, energy))
+        elif abs(e0.setdefault(symbol, energy) - energy) > E0_AGREEMENT:
             raise DataError(
                 f"{configuration.origin}: the isolated atom {symbol} has energy {energy} eV here and {e0[symbol]} eV "
                 "in an earlier frame. Keep one of them."
             )
-    return e0
+    return {**{symbol: energy for symbol, (_, energy) in boxed.items()}, **e0}
 
 
 def read_frames(

@@ -69,13 +69,13 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     """Fit E0 to total energies in float64: minimise sum_n (E_n - sum_z N_nz E0_z)^2, of smallest norm where not unique.
 
     Args:
-        configurations: those without an energy are passed over.
+        configurations: those without an energy, or with one of weight zero, are passed over.
         elements: chemical symbols.
 
     Raises:
         DataError: no configuration has an energy, or one holds another element.
     """
-    configurations = [configuration for configuration in configurations if "energy" in configuration.labels]
+    configurations = [configuration for configuration in configurations if configuration.counts("energy")]
     if not configurations:
         raise DataError("E0 cannot be fitted: no configuration has an energy. Name the energy key, or give E0.")
     for configuration in configurations:
@@ -87,7 +87,7 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     return E0Fit(
         e0={symbol: float(value) for symbol, value in zip(elements, solution, strict=True)},
         rank=int(rank),
-        compositions=None if rank == len(elements) else np.linalg.svd(counts)[2][:rank].tolist(),
+        compositions=None if rank == len(elements) else np.linalg.svd(counts, full_matrices=False)[2][:rank].tolist(),
         rmse_per_atom=float(np.sqrt(np.mean(per_atom**2))),
         note=_fit_note(counts, elements, int(rank)),
     )
@@ -144,7 +144,7 @@ def compute_statistics(
         raise DataError("Statistics need at least one graph, got none.")
     check_e0(e0, elements)
     num_atoms = sum(graph.num_atoms for graph in graphs)
-    forces = [graph.labels["forces"] for graph in graphs if "forces" in graph.labels]
+    forces = [graph.labels["forces"] for graph in graphs if graph.counts("forces")]
     binding = _energies_per_atom(graphs, [float(e0[symbol]) for symbol in elements])
     mean = None if binding is None else float(binding.mean())
     if mean is not None and abs(mean) > LARGEST_BINDING and any(e0.values()):
@@ -196,7 +196,7 @@ def _energies_per_atom(graphs: Sequence[Graph], e0: Sequence[float]) -> torch.Te
     values = [
         (graph.labels["energy"] - table[graph.species].sum()) / graph.num_atoms
         for graph in graphs
-        if "energy" in graph.labels
+        if graph.counts("energy")
     ]
     return torch.stack(values) if values else None
 

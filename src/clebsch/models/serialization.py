@@ -165,5 +165,8 @@ def _check_shapes(config: PotentialConfig, backend: str, path: str | Path) -> No
 def _rebuild(config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str) -> Potential:
     """Potential of ``config`` with the weights ``state``, which also hold E0, scale and shift."""
     potential = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
-    potential.load_state_dict(dict(state))
+    try:
+        potential.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights do not make the potential of its config: {error}") from None
     return potential

@@ -23,24 +23,31 @@ NAMES = (CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME, CURVE_NAME, PARITY_NAME, CHE
 def claim_directory(config: RunConfig) -> Iterator[Path]:
     """Make the folder of the run, hold it for the block, and record the recipe in it.
 
+    If a run is continued, its recipe is recorded at the end.
+
     A folder without checkpoint and potential holds a run that came to nothing, and may be used with other settings.
 
     Raises:
         ConfigError: it holds another run, or cannot be written.
         FolderInUseError: another process works in it.
     """
+    path = config.output / CONFIG_NAME
     with ExitStack() as stack:
         try:
             stack.enter_context(hold(config.output))
             remove_unfinished(config.output, NAMES)
-            _record(config)
+            continued = _is_continued(config)
+            if not continued:
+                write_file(path, config.as_yaml())
         except OutputError as error:
             raise ConfigError(f"output: {error}") from None
         yield config.output
+        if continued:  # not before it has gone on: the checkpoint may be of other data
+            write_file(path, config.as_yaml())
 
 
-def _record(config: RunConfig) -> None:
-    """Write the recipe into the folder; raises ConfigError if that holds another run."""
+def _is_continued(config: RunConfig) -> bool:
+    """Whether the folder holds this run already; raises ConfigError if it holds another."""
     path = config.output / CONFIG_NAME
     if path.is_file() and (has_checkpoint(config.output) or (config.output / POTENTIAL_NAME).exists()):
         earlier = load_recorded(path)
@@ -52,7 +59,8 @@ def _record(config: RunConfig) -> None:
                 + "\nGive another output for these settings, or the settings of that run to go on with it."
             )
         _check_preset(config)
-    write_file(path, config.as_yaml())
+        return True
+    return False
 
 
 def _check_preset(config: RunConfig) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clebsch.data import Configuration, LabelKeys, find_elements
-from clebsch.data.formats import DUMP, find_format
+from clebsch.data.formats import DUMP, FREE_UNITS, find_format
 from clebsch.data.paths import find_files
 from clebsch.data.reading import Reading, read_source
 from clebsch.errors import DataError
@@ -84,8 +84,17 @@ def _labels(frames: Sequence[Configuration], keys: LabelKeys) -> Iterator[str]:
 
 
 def _read(path: Path, source: FileSource) -> Reading:
-    types = source.types if source.types and path.is_file() and find_format(path) == DUMP else None
-    return read_source(path, source.keys, types=types, units=source.units)
+    form = _form(path)
+    types = source.types if source.types and form == DUMP else None
+    return read_source(path, source.keys, types=types, units=source.units if form in FREE_UNITS else None)
+
+
+def _form(path: Path) -> str:
+    """The format of a file, empty if that cannot be told: reading it says why."""
+    try:
+        return find_format(path)
+    except Exception:  # whatever ASE and the decompressors stumble on
+        return ""
 
 
 def _warn(console: Console | None, lines: Sequence[str]) -> None:

@@ -135,6 +135,8 @@ def data_digest(graphs: Sequence[Graph]) -> dict[str, Any]:
             digest.update(b"-" if tensor is None else _bytes(tensor))
         for name in sorted(set(graph.labels) - set(FIRST)):
             digest.update(name.encode() + _bytes(graph.labels[name]))
+        if graph.cell.any() and not graph.pbc.all():
+            digest.update(_bytes(graph.pbc))
         if graph.weights:
             digest.update(repr(sorted(graph.weights.items())).encode())
     return {"configurations": len(graphs), "sha256": digest.hexdigest()}
