@@ -12,7 +12,7 @@ from clebsch.o3 import Irreps
 from clebsch.ops import ElementGroups, LinearDescriptor, get_backend
 
 NUM_ELEMENTS = 4
-TOLERANCE = {torch.float64: 1e-13, torch.float32: 3e-6}
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5}
 
 
 def found_and_expected(
@@ -43,9 +43,13 @@ def found_and_expected(
 @pytest.mark.parametrize("atoms", [0, 1, 5, 131])
 def test_agrees_with_plain_torch(channels: int, atoms: int, by_element: bool, dtype: torch.dtype, threads: int):
     """One irrep is read twice, one of the result has no source, one of the input no reader; one element has no atom."""
+    generator = torch.Generator().manual_seed(2)
     for widths in ((channels,) * 4, (2 * channels, 3 * channels, channels + 3, channels)):
         descriptor = LinearDescriptor(Irreps("0e+1o+2e+1e"), widths, Irreps("1o+0e+1o+3o+2e"), channels, by_element)
-        x = [torch.randn(irrep.dim, atoms, k, dtype=dtype) for irrep, k in zip(descriptor.irreps_in, widths)]
+        x = [
+            torch.randn(irrep.dim, atoms, k, dtype=dtype, generator=generator)
+            for irrep, k in zip(descriptor.irreps_in, widths)
+        ]
         given = torch.cat(x) if len(set(widths)) == 1 else x
         for found, expected in found_and_expected(descriptor, given, dtype, atoms):
             size = float(expected.abs().max()) if expected.numel() else 0.0

@@ -10,6 +10,7 @@ from llvmlite import ir
 
 Value = Any  # an LLVM value; llvmlite has no useful static types
 Index = ir.IntType(64)
+Pointer = ir.PointerType()
 
 
 class Kernel:
@@ -35,7 +36,7 @@ class Kernel:
         self.vector = ir.VectorType(self.real, width)
         self.module = ir.Module(name)
         arguments = {**arguments, "start": "index", "stop": "index"}
-        types = [Index if kind == "index" else ir.PointerType() for kind in arguments.values()]
+        types = [Index if kind == "index" else Pointer for kind in arguments.values()]
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), f"{name}_part")
         self.function.linkage = "internal"
         self.arguments: dict[str, Value] = dict(zip(arguments, self.function.args, strict=True))
@@ -59,7 +60,7 @@ class Kernel:
 
     def _emit_entry(self) -> None:
         """The function that is called: finds the parts of its thread and runs the kernel on them."""
-        pointer, number = ir.PointerType(), ir.FunctionType(ir.IntType(32), [])
+        pointer, number = Pointer, ir.FunctionType(ir.IntType(32), [])
         part = self.function
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer]), self.name)
         builder = self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -123,7 +124,7 @@ class Kernel:
 
     def pointer(self, address: Value) -> Value:
         """The pointer to an address."""
-        return self.builder.inttoptr(address, ir.PointerType())
+        return self.builder.inttoptr(address, Pointer)
 
     def shifted(self, pointer: Value, offset: Value | int) -> Value:
         """The pointer to the number at ``pointer[offset]``."""
@@ -324,7 +325,7 @@ class Kernel:
         with self.builder.goto_entry_block():
             memory = self.builder.alloca(kind, size=ir.Constant(Index, size))
         memory.align = 64  # pyright: ignore[reportAttributeAccessIssue]
-        memory.type = ir.PointerType()
+        memory.type = Pointer
         return memory
 
     def _address(self, pointer: Value, kind: Value, offset: Value | int) -> Value:
