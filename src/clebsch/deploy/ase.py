@@ -58,14 +58,8 @@ class Calculator(AseCalculator):
         """Names of what has changed since the last call, of all that a result depends on, bit for bit."""
         if self.atoms is None:
             return list(all_changes)
-        old, new = self.atoms, atoms
-        pairs = {
-            "numbers": (old.numbers, new.numbers),
-            "positions": (old.positions, new.positions),
-            "cell": (old.cell.array, new.cell.array),
-            "pbc": (old.pbc, new.pbc),
-        }
-        return [name for name, pair in pairs.items() if not np.array_equal(*pair)]
+        names = ("numbers", "positions", "cell", "pbc")
+        return [name for name in names if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
 
     def calculate(
         self,

@@ -87,6 +87,7 @@ class IrrepsLinear(nn.Module):
             num_elements=weights[0].shape[0] if mine.by_element else None,
             backend=self.backend,
             dtype=weights[0].dtype,
+            generator=torch.Generator(),  # PyTorch's own is not touched: the weights that it draws are replaced
         )
         found = (source for source in mine.sources if source is not None)
         for target, source, weight, scale in zip(both.weights.values(), found, weights, mine.scales, strict=True):

@@ -189,11 +189,11 @@ class AtomicBasis(nn.Module):
         if self.layer.node_features:
             sent = features if self.linear_up is None else self.linear_up(features)
         pooled = self.convolution(sent, edges.harmonics, self.radial_weights(edges), edges.edges)
-        maps = [module for module in (self.mixing, self.element_mixing) if module is not None]
-        basis: Tensor | list[Tensor] = list(pooled)
-        for module in maps:
-            basis = module(basis, edges.edges.elements)
-        return basis if isinstance(basis, Tensor) else torch.cat(basis)
+        elements, basis = edges.edges.elements, list(pooled)
+        if self.mixing is None:
+            return torch.cat(basis) if self.element_mixing is None else self.element_mixing(basis, elements)
+        mixed = self.mixing(basis)
+        return mixed if self.element_mixing is None else self.element_mixing(mixed, elements)
 
     def radial_weights(self, edges: EdgeFeatures) -> Float[Tensor, "edges paths channels"] | RadialTable:
         """The radial model, times the boosted feature of the path's l2; of every edge, or as a table of a spline."""

@@ -32,11 +32,12 @@ def describe_start(
 def _labels(sets: Sets, settings: GradientFit | LeastSquaresFit) -> Iterator[str]:
     """What of the training set is labelled, what of it is not trained on, and which isolated atoms are left aside."""
     labels = {name: sum(name in frame.labels for frame in sets.train) for name in QUANTITIES}
-    fitted = settings.loss.fitted if isinstance(settings, GradientFit) else ("energy", "forces")
-    unused = [name for name, count in labels.items() if count and name not in fitted]
+    unused = [name for name, count in labels.items() if count and name not in settings.fitted]
     yield "training labels: " + (", ".join(f"{name} {count}" for name, count in labels.items() if count) or "none")
     if unused:
-        yield f"not trained on: {', '.join(unused)}; train.loss.{unused[0]}_weight is 0"
+        zero = f"train.loss.{unused[0]}_weight is 0"
+        why = zero if isinstance(settings, GradientFit) else "a fit by least squares takes energies and forces"
+        yield f"not trained on: {', '.join(unused)}; {why}"
     for name, count in sets.atoms_set_aside.items():
         yield f"isolated atoms: {count} of the {name} set left aside; E0 come from the training data"
 

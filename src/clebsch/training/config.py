@@ -67,6 +67,12 @@ class TrainConfig(StrictConfig):
         """Return the loss after ``stage`` stages have begun."""
         return self.stages[stage - 1].loss_config(self.loss) if stage else self.loss
 
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """The quantities with a positive weight in any stage."""
+        stages = [self.loss_config(stage).fitted for stage in range(len(self.stages) + 1)]
+        return tuple(name for name in QUANTITIES if any(name in fitted for fitted in stages))
+
     def lr_factor(self, stage: int) -> float:
         """Return the factor on the learning rate after ``stage`` stages have begun."""
         return self.stages[stage - 1].lr_factor if stage else 1.0
@@ -82,8 +88,7 @@ class TrainConfig(StrictConfig):
         # What is not used is left out, so that runs begun before the key existed go on.
         if not self.dimer_weight:
             free["dimer_weight"] = True
-        losses = [self.loss_config(stage) for stage in range(len(self.stages) + 1)]
-        unused = [name for name in QUANTITIES if name not in FIRST and not any(loss.weight(name) for loss in losses)]
+        unused = [name for name in QUANTITIES if name not in (*FIRST, *self.fitted)]
         free["loss"] = {f"{name}_{setting}" for name in unused for setting in ("weight", "huber_delta")}
         free["stages"] = {"__all__": {f"{name}_weight" for name in unused}}
         return self.model_dump(mode="json", exclude=free)

@@ -43,6 +43,11 @@ class LeastSquaresConfig(StrictConfig):
     ridges: tuple[float, ...] = Field(default=(1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6), min_length=1)
     batch_size: int = Field(default=8, ge=1)
 
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """The quantities with a positive weight."""
+        return tuple(name for name in ("energy", "forces") if getattr(self, f"{name}_weight") > 0)
+
 
 @dataclass(frozen=True)
 class LeastSquaresResult:

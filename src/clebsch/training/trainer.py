@@ -100,9 +100,7 @@ def fit(
     identity = run_identity(potential, config.course(), train, valid, seed)
     state = _start(potential, train, config, seed)
     if has_checkpoint(directory):
-        _require_resume(resume, directory)
-        load_newest(directory, state, identity, console)
-        say(console, _resumed(state, config))
+        _resume(state, identity, config, directory, console, wanted=resume)
     metrics, table = MetricsFile(directory / METRICS_NAME, state.progress.epoch), EpochTable(console)
     clock = _Clock(config, state.progress.seconds)
 
@@ -124,8 +122,15 @@ def fit(
         if signals.received:
             say(console, _how_to_continue(stopped_by, checkpoint, state, config))
             signals.leave()
-    copy_parameters(state.best or state.ema.average, potential)
+    return _finish(state, config, metrics, stopped_by, console)
+
+
+def _finish(
+    state: TrainingState, config: TrainConfig, metrics: MetricsFile, stopped_by: str, console: Console | None
+) -> FitResult:
+    """Give the potential its best weights, and say and return how it went."""
     progress = state.progress
+    copy_parameters(state.best or state.ema.average, state.potential)
     best = f"best epoch {progress.best_epoch}, {config.best_by} {progress.best_validation}"
     say(console, f"Stopped by {stopped_by} after epoch {progress.epoch}; {best}.")
     return FitResult(progress.best_epoch, progress.best_validation, metrics.history, stopped_by, progress.seconds)
@@ -169,12 +174,23 @@ def _check(potential: Potential, train: Sequence[Graph], valid: Sequence[Graph],
         raise ConfigError("No parameter of the potential asks for gradients. Set requires_grad on those to be trained.")
 
 
-def _require_resume(resume: bool, directory: Path) -> None:
-    if not resume:
+def _resume(
+    state: TrainingState,
+    identity: Mapping[str, Any],
+    config: TrainConfig,
+    directory: Path,
+    console: Console | None,
+    *,
+    wanted: bool,
+) -> None:
+    """Go on from the checkpoint in ``directory``, and say from where; raises CheckpointError if it is not wanted."""
+    if not wanted:
         raise CheckpointError(
             f"'{directory}' holds the checkpoint of an earlier run. "
             "Resume that run (resume=True), or give another directory."
         )
+    load_newest(directory, state, identity, console)
+    say(console, _resumed(state, config))
 
 
 def _resumed(state: TrainingState, config: TrainConfig) -> list[str]:
