@@ -20,7 +20,10 @@ def on_cpu_kernels(name: str, intervals: int | None, dtype: torch.dtype) -> Pote
     return potential
 
 
-@pytest.mark.parametrize(("intervals", "dtype"), [(None, torch.float64), (64, torch.float64), (64, torch.float32)])
+@pytest.mark.parametrize(
+    ("intervals", "dtype"),
+    [(None, torch.float64), pytest.param(64, torch.float64, marks=pytest.mark.slow), (64, torch.float32)],
+)
 @pytest.mark.parametrize("name", MEMBERS)
 def test_contract(name: str, intervals: int | None, dtype: torch.dtype):
     results = run_contract(on_cpu_kernels(name, intervals, dtype))

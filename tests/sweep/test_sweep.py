@@ -77,6 +77,7 @@ def test_a_study_from_the_command_line(folder: Path, capsys: pytest.CaptureFixtu
         assert (folder / "out" / name).stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     path = write_study(folder, {"model.l_max": [0]}, LINEAR)
     (squared,) = run_sweep(path).rows

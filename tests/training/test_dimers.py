@@ -142,6 +142,7 @@ def wells(potential):
     return {pair: (-verdict["well_meV"], verdict["spurious_minima"]) for pair, verdict in verdicts.items()}
 
 
+@pytest.mark.slow
 def test_training_lowers_it(walled, train_graphs, valid_graphs, make_config, tmp_path):
     penalties = {}
     for weight in (0.0, 100.0):
