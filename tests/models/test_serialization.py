@@ -207,7 +207,7 @@ def test_truncated_and_foreign_files(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="truncated"):
         load_potential(path)
-    write_tensor_file(path, {}, {}, FileFormat("training checkpoint", 1))
+    write_tensor_file(path, {"x": torch.zeros(1)}, {}, FileFormat("training checkpoint", 1))
     with pytest.raises(CheckpointError, match="holds a training checkpoint, but a potential was asked for"):
         load_potential(path)
 
