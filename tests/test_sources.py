@@ -13,6 +13,7 @@ from rich.console import Console
 from clebsch.errors import ConfigError, DataError
 from clebsch.recipe import parse_recipe
 from clebsch.run import Sets, read_sets
+from data.frames import vasprun
 
 
 @pytest.fixture
@@ -100,3 +101,13 @@ def test_units_and_types_of_a_recipe(folder: Path):
         read(train=folder / "dump", types={2: "Gold"})
     with pytest.raises(ConfigError, match=r"data.units.length': no such unit of length; known: Å, bohr, nm"):
         read(train=folder / "dump", units={"length": "pm"})
+
+
+def test_units_are_for_formats_without_their_own(folder: Path):
+    """In one recipe: those of an extended XYZ are converted, those of VASP are left alone."""
+    (folder / "vasprun.xml").write_text(vasprun((-7.0, -6.75)))
+    units = {"energy": "meV"}
+    plain, _ = read(train=folder / "data/a.xyz", tests={"vasp": str(folder / "vasprun.xml")})
+    sets, _ = read(train=folder / "data/a.xyz", tests={"vasp": str(folder / "vasprun.xml")}, units=units)
+    assert sets.train[0].labels["energy"] == pytest.approx(plain.train[0].labels["energy"] / 1000)
+    assert sets.tests["vasp"][0].labels["energy"] == plain.tests["vasp"][0].labels["energy"]

@@ -34,3 +34,22 @@ def xyz_frame(
     pbc = "" if "pbc" in extra else 'pbc="F F F" '
     lines = [str(len(symbols)), f"Properties={columns} {label}{pbc}{extra}".strip()]
     return "\n".join([*lines, *(" ".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def vasprun(*energies: tuple[float, float]) -> str:
+    """Steps of one copper atom pair with free energies and the energies for zero smearing."""
+    basis = "<crystal><varray name='basis'><v>5 0 0</v><v>0 5 0</v><v>0 0 5</v></varray></crystal>"
+    text = "<modeling><kpoints><varray name='kpointlist'><v>0 0 0</v></varray><varray name='weights'><v>1</v></varray>"
+    text += "</kpoints><parameters></parameters><atominfo><array name='atoms'><set><rc><c>Cu</c></rc><rc><c>Cu</c></rc>"
+    text += "</set></array></atominfo>"
+    for step, (free, zero) in enumerate([(0.0, 0.0), *energies]):
+        place = f"<varray name='positions'><v>0 0 0</v><v>{0.5 + 0.01 * step} 0 0</v></varray>"
+        if not step:
+            text += f"<structure name='initialpos'>{basis}{place}</structure>"
+            continue
+        energy = f"<energy><i name='e_fr_energy'>{free}</i><i name='e_0_energy'>{zero}</i></energy>"
+        forces = "<varray name='forces'><v>1 0 0</v><v>-1 0 0</v></varray>"
+        text += (
+            f"<calculation><scstep>{energy}</scstep><structure>{basis}{place}</structure>{forces}{energy}</calculation>"
+        )
+    return text + "</modeling>\n"

@@ -14,6 +14,7 @@ from frames import WATER, xyz_frame
 from clebsch.data import LabelKeys, read_configurations
 from clebsch.data.reading import read_source
 from clebsch.errors import ConfigError, DataError
+from data.frames import vasprun
 
 Write = Callable[..., Path]
 FORCES = LabelKeys.only(forces="forces")
@@ -112,25 +113,6 @@ def test_archive_of_md17(tmp_path: Path, revised: bool):
 def test_archives_that_are_refused(tmp_path: Path, changes: dict[str, Any], message: str):
     with pytest.raises(DataError, match=message):
         read_configurations(archive(tmp_path / "a.npz", **changes))
-
-
-def vasprun(*energies: tuple[float, float]) -> str:
-    """Steps of one copper atom pair with free energies and the energies for zero smearing."""
-    basis = "<crystal><varray name='basis'><v>5 0 0</v><v>0 5 0</v><v>0 0 5</v></varray></crystal>"
-    text = "<modeling><kpoints><varray name='kpointlist'><v>0 0 0</v></varray><varray name='weights'><v>1</v></varray>"
-    text += "</kpoints><parameters></parameters><atominfo><array name='atoms'><set><rc><c>Cu</c></rc><rc><c>Cu</c></rc>"
-    text += "</set></array></atominfo>"
-    for step, (free, zero) in enumerate([(0.0, 0.0), *energies]):
-        place = f"<varray name='positions'><v>0 0 0</v><v>{0.5 + 0.01 * step} 0 0</v></varray>"
-        if not step:
-            text += f"<structure name='initialpos'>{basis}{place}</structure>"
-            continue
-        energy = f"<energy><i name='e_fr_energy'>{free}</i><i name='e_0_energy'>{zero}</i></energy>"
-        forces = "<varray name='forces'><v>1 0 0</v><v>-1 0 0</v></varray>"
-        text += (
-            f"<calculation><scstep>{energy}</scstep><structure>{basis}{place}</structure>{forces}{energy}</calculation>"
-        )
-    return text + "</modeling>\n"
 
 
 def test_the_energy_of_vasp_is_the_free_energy(write: Write):
