@@ -2,6 +2,7 @@
 
     import clebsch
 
+    print(clebsch.diagnose(["train.xyz", "test.xyz"]).summary())
     result = clebsch.train("recipe.yaml", ["train.max_epochs=100"])
     potential = clebsch.load("runs/a/potential.safetensors")
     print(clebsch.evaluate(potential, "test.xyz"))
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from clebsch.models.serialization import save_potential as save
     from clebsch.pretrained import load
     from clebsch.recipe import RunConfig
-    from clebsch.run import RunResult
+    from clebsch.run import RunResult, diagnose
     from clebsch.run import run as train
 
 # Where a name is: a module, and the name there if it is another one.
@@ -43,6 +44,7 @@ _HOME = {
     "PotentialConfig": "clebsch.models",
     "RunConfig": "clebsch.recipe",
     "RunResult": "clebsch.run",
+    "diagnose": "clebsch.run:diagnose",
     "evaluate": "clebsch.evaluation",
     "load": "clebsch.pretrained",
     "predict": "clebsch.deploy.predict",
@@ -63,6 +65,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "__version__",
+    "diagnose",
     "evaluate",
     "load",
     "predict",

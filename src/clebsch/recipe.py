@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Discriminator, Field, Tag, ValidationError, create_model, field_validator, model_validator
 
 from clebsch.config import DefaultForm, StrictConfig, apply_overrides, load_yaml, parse_config
-from clebsch.data import QUANTITIES, LabelKeys
+from clebsch.data import QUANTITIES, Blocks, LabelKeys, Last
 from clebsch.data.units import Units
 from clebsch.models import MultiACEConfig
 from clebsch.models.presets import PRESETS
@@ -20,6 +20,8 @@ from clebsch.models.upgrade import upgrade_model
 from clebsch.training import TrainConfig
 from clebsch.training.least_squares import LeastSquaresConfig
 from clebsch.training.upgrade import upgrade_fit
+
+Part = int | float | Last | Blocks
 
 
 class DatasetSource(StrictConfig):
@@ -29,7 +31,8 @@ class DatasetSource(StrictConfig):
         dataset: its name: acac, 3bpa, ethanol, lips, or rmd17/aspirin and its siblings.
         root: folder of the data sets; None takes $CLEBSCH_DATA.
         train: name of the training set; None takes the first.
-        valid: number (integer) or fraction (below 1) of the training configurations that are set aside for validation.
+        valid: number (integer) or fraction (below 1) of the training configurations that are set aside for validation,
+            drawn at random; ``{last: 0.1}`` takes the last ones, ``{blocks: 5, part: 0.1}`` blocks of consecutive ones.
         tests: names of the test sets to report; None takes those that are there.
         download: whether missing files are fetched.
     """
@@ -37,7 +40,7 @@ class DatasetSource(StrictConfig):
     dataset: str
     root: Path | None = None
     train: str | None = None
-    valid: int | float = 0.1
+    valid: Part = 0.1
     tests: tuple[str, ...] | None = None
     download: bool = False
 
@@ -51,7 +54,9 @@ class FileSource(StrictConfig):
     Attributes:
         train: one or several of: a file (extended XYZ or whatever else ASE reads), a folder of files, a pattern such as
             ``runs/*/vasprun.xml``.
-        valid: the same, or the number (integer) or fraction (below 1) of the training configurations set aside.
+        valid: the same, or the number (integer) or fraction (below 1) of the training configurations set aside, drawn
+            at random; of trajectories, ``{last: 0.1}`` takes the last frames of every file, ``{blocks: 5, part: 0.1}``
+            blocks of consecutive ones.
         tests: the same, to report, by name.
         keys: names of the labels in the files; null for a label that is not wanted.
         weights: factors on the weights of the loss by config_type, such as ``{surface: 2}`` or
@@ -61,7 +66,7 @@ class FileSource(StrictConfig):
     """
 
     train: str | tuple[str, ...]
-    valid: str | int | float = 0.1
+    valid: str | Part = 0.1
     tests: dict[str, str] = {}
     keys: LabelKeys = LabelKeys()
     weights: dict[str, NonNegative | dict[str, NonNegative]] = {}

@@ -63,11 +63,12 @@ def test_help_loads_nothing_heavy():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
+        "train", "doctor", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
         "demo",
     ]  # fmt: skip
     expected = {
         "train": set(),
+        "doctor": {"--json", "--html", *(f"--{name}-key" for name in ("energy", "forces", "stress"))},
         "evaluate": {
             "--json",
             *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),

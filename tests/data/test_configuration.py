@@ -218,3 +218,11 @@ def test_a_dipole_is_a_label():
     with pytest.raises(DataError, match=r"the dipole label 'mu' must be shape \(3,\) \(e Å\), got shape \(2,\)"):
         Configuration.from_atoms(water(mu=[0.1, 0.2]), keys)
     assert not Configuration.from_atoms(Atoms("H"), keys).labels["dipole"].any(), "zero by symmetry"
+
+
+def test_atoms_that_move_on_leave_the_configuration_as_it_was():
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    configuration = Configuration.from_atoms(atoms)
+    atoms.positions += 1.0
+    atoms.set_atomic_numbers([6, 6])
+    assert configuration.positions[0].tolist() == [0, 0, 0] and configuration.symbols == ("H", "H")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clebsch.data import BatchSampler, split
+from clebsch.data import BatchSampler, Blocks, Last, split, split_trajectories
 from clebsch.errors import DataError
 
 
@@ -69,3 +69,22 @@ def test_order_depends_on_seed_and_epoch_alone():
 def test_one_size(size: dict[str, Any]):
     with pytest.raises(DataError, match="Give either batch_size or max_atoms"):
         BatchSampler([15] * 3, **size)
+
+
+def test_the_last_frames_of_every_trajectory():
+    kept, held_out = split_trajectories([10, 4], Last(last=0.2))
+    assert held_out.tolist() == [8, 9, 13] and kept.tolist() == [*range(8), 10, 11, 12]
+    assert split_trajectories([10, 4], Last(last=3))[1].tolist() == [7, 8, 9, 11, 12, 13]
+
+
+@given(st.integers(1, 300), st.integers(1, 6), st.floats(0.01, 0.9))
+def test_blocks_are_consecutive_and_apart(length: int, blocks: int, part: float):
+    held_out = Blocks(blocks=blocks, part=part).of(length)
+    assert len(set(held_out.tolist())) == len(held_out) == round(length * part)
+    assert set(held_out) <= set(range(length))
+    assert np.count_nonzero(np.diff(held_out) > 1) < blocks
+
+
+def test_trajectories_leave_something_to_train_on():
+    with pytest.raises(DataError, match="leaves nothing of the 3 configurations"):
+        split_trajectories([3], Last(last=3))

@@ -66,3 +66,23 @@ def test_a_choice_is_not_questioned(write: Write):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_configurations(write(xyz_frame(extra="REF_energy=-11.0")), LabelKeys(energy="REF_energy"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("charge=-1", r"'charge' \(-1\) is not read.*one charge and spin"),
+        ("multiplicity=3", r"'multiplicity' \(3\) is not read"),
+        ("force_weight=2", r"'force_weight' is no weight that is read. Did you mean 'forces_weight'\?"),
+    ],
+)
+def test_what_a_potential_does_not_see_is_said(write: Write, extra: str, message: str):
+    with pytest.warns(UserWarning, match=message):
+        read_configurations(write(xyz_frame(extra=extra)))
+
+
+@pytest.mark.parametrize("extra", ["charge=0", "multiplicity=1", "config_forces_weight=2", "charge=neutral"])
+def test_neutral_closed_shells_are_nothing_to_say(write: Write, extra: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_configurations(write(xyz_frame(extra=extra)))

@@ -71,6 +71,33 @@ def train(
 
 
 @app.command()
+def doctor(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA|CONFIG.yaml [KEY=VALUE]...", help="Labelled files; a recipe, and changes to it."),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    html: Annotated[Optional[Path], typer.Option(help="Write the table to this HTML file too.")] = None,  # noqa: UP045
+    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
+    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
+    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
+) -> None:
+    """Look for what is wrong with data: units, signs, copies, outliers, gaps. The first file is the training set."""
+    from clebsch.cli.show import error_console, show_diagnosis
+    from clebsch.data import LabelKeys
+    from clebsch.report import write_diagnosis
+    from clebsch.run import diagnose
+
+    keys = LabelKeys(energy=energy_key or None, forces=forces_key or None, stress=stress_key or None)
+    found = diagnose(names, keys, console=error_console())
+    show_diagnosis(found, as_json=json)
+    if html is not None:
+        write_diagnosis(found, html)
+    if found.of_level("error"):
+        raise typer.Exit(STATUS_ERROR)
+
+
+@app.command()
 def evaluate(  # noqa: PLR0913
     potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential (.safetensors).")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],

@@ -16,6 +16,7 @@ from clebsch.progress import say
 
 if TYPE_CHECKING:
     from clebsch.data import Quantity
+    from clebsch.doctor import Diagnosis
     from clebsch.evaluation import Accuracy, Description
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
@@ -27,6 +28,11 @@ HEAD, TAIL = 8, 2  # lines of a long error message that are shown
 def console() -> Console:
     """Console of standard output."""
     return Console()
+
+
+def error_console() -> Console:
+    """Console of standard error, for what is said on the way."""
+    return Console(stderr=True)
 
 
 def show_error(error: Exception) -> None:
@@ -60,6 +66,32 @@ def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False
     for quantity in QUANTITIES.values():
         if any(accuracy.of_element.get(quantity.metric("rmse")) for accuracy in accuracies.values()):
             console().print(_element_table(accuracies, quantity))
+
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green", "not checked": "dim"}
+
+
+def show_diagnosis(found: Diagnosis, *, as_json: bool = False) -> None:
+    """Print findings about data as a table, the checks that passed in one row for each set, or all as JSON."""
+    if as_json:
+        show_json(found.as_dict())
+        return
+    table = Table(box=box.SIMPLE_HEAD, title=found.summary(), title_justify="left", pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("data", overflow="fold", max_width=24)
+    table.add_column("found", overflow="fold")
+    for item in found.of_level("error", "warning", "note"):
+        text = Text.assemble((f"{item.check}: ", "bold"), item.text, f"\n→ {item.cure}" if item.cure else "")
+        table.add_row(Text(item.level, style=STYLES[item.level]), Text(item.subject), text)
+    for level in ("ok", "not checked"):
+        for subject in dict.fromkeys(item.subject for item in found.of_level(level)):
+            names = [
+                item.check if level == "ok" else f"{item.check} ({item.text})"
+                for item in found.of_level(level)
+                if item.subject == subject
+            ]
+            table.add_row(Text(level, style=STYLES[level]), Text(subject), Text(", ".join(names)))
+    console().print(table)
 
 
 def show_bench(result: BenchResult, *, as_json: bool = False) -> None:

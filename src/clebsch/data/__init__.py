@@ -12,7 +12,7 @@ from clebsch.data.labels import LabelKeys
 from clebsch.data.neighbors import neighbor_list
 from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.data.reading import find_isolated_atoms, read_configurations, read_isolated_atoms
-from clebsch.data.splits import split
+from clebsch.data.splits import Blocks, Last, split, split_trajectories
 
 if TYPE_CHECKING:
     from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
@@ -37,11 +37,13 @@ __all__ = [
     "QUANTITIES",
     "Batch",
     "BatchSampler",
+    "Blocks",
     "Configuration",
     "Dataset",
     "E0Fit",
     "Graph",
     "LabelKeys",
+    "Last",
     "Quantity",
     "Statistics",
     "build_graph",
@@ -57,6 +59,7 @@ __all__ = [
     "read_isolated_atoms",
     "shortest_distances",
     "split",
+    "split_trajectories",
     "undetermined",
 ]
 

@@ -51,7 +51,7 @@ class Configuration:
     origin: str = "configuration"
 
     def __post_init__(self) -> None:
-        numbers = np.asarray(self.numbers, dtype=np.int64).reshape(-1)
+        numbers = np.array(self.numbers, dtype=np.int64).reshape(-1)
         object.__setattr__(self, "numbers", numbers)
         object.__setattr__(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
         for name, shape in {"positions": (len(numbers), 3), "cell": (3, 3)}.items():
@@ -68,7 +68,7 @@ class Configuration:
         self._check()
 
     def _array(self, name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)  # A copy: atoms may move on after they were taken.
         if array.shape != shape:
             raise DataError(f"{self.origin}: {name} must have shape {shape}, got {array.shape}.")
         if not np.isfinite(array).all():
@@ -109,6 +109,11 @@ class Configuration:
     def symbols(self) -> tuple[str, ...]:
         """Chemical symbol of every atom."""
         return tuple(chemical_symbols[number] for number in self.numbers)
+
+    @property
+    def file(self) -> str:
+        """The file it comes from, as ``origin`` names it."""
+        return self.origin.rpartition(", frame ")[0] or self.origin
 
     @property
     def volume(self) -> float:

@@ -14,7 +14,7 @@ from clebsch.config import parse_config
 from clebsch.data.configuration import Configuration
 from clebsch.data.formats import ARCHIVE, FREE_UNITS, find_format, frame_loaders
 from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is_isolated_atom
-from clebsch.data.suspicion import check_energies_vary, other_labels
+from clebsch.data.suspicion import check_energies_vary, other_labels, unread
 from clebsch.data.units import Units, convert
 from clebsch.data.vasp import describe_energies
 from clebsch.errors import DataError, did_you_mean
@@ -60,7 +60,7 @@ def read_configurations(
         units: units of the file, see `Units`, such as ``{"energy": "kcal/mol"}``.
 
     Warns:
-        UserWarning: other labels stand beside the ones that are read.
+        UserWarning: other labels stand beside the ones that are read, or charges, spins or weights that are not read.
 
     Raises:
         DataError: the file is missing, empty, truncated or corrupt; no frame has a label, or one that no frame has
@@ -101,7 +101,8 @@ def read_source(
     check_energies_vary(configurations, keys, str(path))
     bare = [atoms for _, atoms in frames]
     facts += [fact for fact in [describe_energies(bare)] if fact]
-    return Reading(path, configurations, tuple(facts), tuple(other_labels(bare, configurations, keys)))
+    doubts = (*other_labels(bare, configurations, keys), *unread(bare))
+    return Reading(path, configurations, tuple(facts), doubts)
 
 
 def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, float]:

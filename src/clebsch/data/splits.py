@@ -2,9 +2,75 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from pydantic import Field
+
+from clebsch.config import StrictConfig
 from clebsch.errors import DataError
+
+
+class Last(StrictConfig):
+    """The last frames of every trajectory.
+
+    Attributes:
+        last: number (integer) or fraction (below 1) of the frames of every file.
+    """
+
+    last: int | float = Field(gt=0)
+
+    def of(self, length: int) -> np.ndarray:
+        """Return the indices that are set aside of a trajectory of so many frames."""
+        return np.arange(length - _count(length, self.last), length)
+
+
+class Blocks(StrictConfig):
+    """Blocks of consecutive frames of every trajectory, at equal distances.
+
+    Attributes:
+        blocks: number of blocks.
+        part: number (integer) or fraction (below 1) of the frames of every file, of all blocks together.
+    """
+
+    blocks: int = Field(ge=1)
+    part: int | float = Field(default=0.1, gt=0)
+
+    def of(self, length: int) -> np.ndarray:
+        """Return the indices that are set aside of a trajectory of so many frames."""
+        count = _count(length, self.part)
+        sizes = [len(part) for part in np.array_split(np.arange(count), self.blocks)]
+        centres = (np.arange(self.blocks) + 0.5) * length / self.blocks
+        starts = [round(centre - size / 2) for centre, size in zip(centres, sizes, strict=True)]
+        return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+
+
+def split_trajectories(lengths: Sequence[int], valid: Last | Blocks) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, validation) indices, both ascending, of trajectories one after another.
+
+    Frames along a trajectory are alike, so that a part drawn at random would have near copies in the training set.
+
+    Args:
+        lengths: numbers of frames.
+        valid: what is set aside of each.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    starts = np.cumsum([0, *lengths])
+    chosen = [start + valid.of(length) for start, length in zip(starts, lengths, strict=False)]
+    held_out = np.unique(np.concatenate([*chosen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
+    kept = np.setdiff1d(np.arange(starts[-1]), held_out)
+    if not len(kept):
+        raise DataError(
+            f"The validation part {valid.model_dump()} leaves nothing of the {starts[-1]} configurations to train on."
+        )
+    return kept, held_out
+
+
+def _count(length: int, part: int | float) -> int:
+    """Number of frames that are set aside, no more than there are."""
+    return min(round(length * part) if isinstance(part, float) else part, length)
 
 
 def split(n: int, valid: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,17 @@ from clebsch.data.configuration import Configuration
 from clebsch.data.labels import LabelKeys
 from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.data.units import as_numbers
-from clebsch.errors import DataError
+from clebsch.errors import DataError, did_you_mean
 
 FEWEST = 3  # frames of one energy that are no coincidence
 SAME_SHAPE = 1e-6  # relative; positions in files have some eight digits
+# Keys of charge and spin, with the values of a neutral closed shell.
+NEUTRAL = {
+    **dict.fromkeys(("charge", "total_charge", "net_charge", "spin", "total_spin"), 0.0),
+    **dict.fromkeys(("multiplicity", "spin_multiplicity"), 1.0),
+}
+WEIGHTS = ("config_weight", *(f"{prefix}{name}_weight" for prefix in ("", "config_") for name in QUANTITIES))
+MOST_VALUES = 3
 AGREEMENT = 1e-5  # two copies of one label may have been written with different numbers of digits
 # Names that hold another thing than the quantity in them.
 OTHER_THINGS = re.compile(r"per_?atom|error|std|var|uncert|sigma|weight|kin|formation|atomi[sz]ation|cohesive|binding|"
@@ -70,6 +77,25 @@ def other_labels(frames: Sequence[Atoms], configurations: Sequence[Configuration
             f"reads {' and '.join(map(repr, taken))}, but {', '.join(others)} {stand} beside. To read the other: "
             f"keys: {{{choice}}}."
         )
+
+
+def unread(frames: Sequence[Atoms]) -> Iterator[str]:
+    """Yield a line about charges, spins and weights of frames that a potential does not see."""
+    values: dict[str, set[float]] = {}
+    for atoms in frames:
+        for key, value in atoms.info.items():
+            number = as_numbers(value)
+            if number is not None and number.size == 1:
+                values.setdefault(str(key), set()).add(float(number.reshape(())))
+    for key, found in sorted(values.items()):
+        if key.lower() in NEUTRAL and found != {NEUTRAL[key.lower()]}:
+            shown = [f"{number:g}" for number in sorted(found)[:MOST_VALUES]] + ["…"] * (len(found) > MOST_VALUES)
+            yield (
+                f"'{key}' ({', '.join(shown)}) is not read: a potential knows positions and elements alone. Keep "
+                "frames of one charge and spin."
+            )
+        if "weight" in key.lower() and key not in WEIGHTS:
+            yield f"'{key}' is no weight that is read.{did_you_mean(key, WEIGHTS)} There are: {', '.join(WEIGHTS)}."
 
 
 def _others(frames: Sequence[Atoms], configurations: Sequence[Configuration], quantity: Quantity) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clebsch.run.description import describe_file
+from clebsch.run.doctor import diagnose
 from clebsch.run.folder import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
 from clebsch.run.main import RunResult, build_potential, run
 from clebsch.run.sets import Sets, read_sets, read_training_graphs
@@ -15,6 +16,7 @@ __all__ = [
     "Sets",
     "build_potential",
     "describe_file",
+    "diagnose",
     "read_sets",
     "read_training_graphs",
     "run",

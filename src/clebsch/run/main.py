@@ -17,6 +17,7 @@ from clebsch.ops import default_backend
 from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
+from clebsch.run.doctor import look_over
 from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_directory
 from clebsch.run.sets import (
     Sets,
@@ -74,6 +75,7 @@ def run(
     """
     config = load_recipe(recipe, overrides)
     sets = read_sets(config.data, config.seed, console)
+    say(console, [f"note: {line}" for line in look_over(sets, config.data)])
     model = config.model.build(find_elements(sets.train))
     check_elements(sets, model.elements)
     e0, compositions = reference_energies(config.energy.e0, sets, model.elements, console)

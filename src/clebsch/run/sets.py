@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clebsch.data import (
+    Blocks,
     Configuration,
     Graph,
+    Last,
     Statistics,
     build_graphs,
     compute_statistics,
@@ -18,6 +21,7 @@ from clebsch.data import (
     fit_e0,
     read_isolated_atoms,
     split,
+    split_trajectories,
     undetermined,
 )
 from clebsch.data.datasets import load_dataset
@@ -27,7 +31,7 @@ from clebsch.errors import ConfigError, DataError, did_you_mean
 from clebsch.models import MultiACEConfig
 from clebsch.models.reference_frames import missing_elements
 from clebsch.progress import say
-from clebsch.recipe import DatasetSource, FileSource, GradientFit, RunConfig
+from clebsch.recipe import DatasetSource, FileSource, GradientFit, Part, RunConfig
 from clebsch.run.sources import describe_frames, read_files, say_overlap
 
 if TYPE_CHECKING:
@@ -60,7 +64,7 @@ def read_sets(source: DatasetSource | FileSource, seed: int, console: Console | 
             source.dataset, source.root, train=source.train, tests=source.tests, download=source.download
         )
         say(console, f"{dataset.name}: {describe_frames(dataset.train, dataset.keys)}")
-        train, valid = _set_aside(dataset.train, source.valid, seed)
+        train, valid = set_aside(dataset.train, source.valid, seed)
         return Sets(train, valid, dataset.tests, dataset.isolated_atoms)
     frames = _weighted(read_files(source.train, source, console), source.weights)
     train = _molecules(frames)
@@ -68,12 +72,12 @@ def read_sets(source: DatasetSource | FileSource, seed: int, console: Console | 
     read = {name: read_files(path, source, console) for name, path in files.items()}
     say_overlap(console, source)
     others = {name: _molecules(found) for name, found in read.items()}
-    set_aside = {name: len(found) - len(others[name]) for name, found in read.items() if len(found) > len(others[name])}
+    left = {name: len(found) - len(others[name]) for name, found in read.items() if len(found) > len(others[name])}
     if isinstance(source.valid, str):
         valid = others.pop("valid")
     else:
-        train, valid = _set_aside(train, source.valid, seed)
-    return Sets(train, valid, others, find_isolated_atoms(frames) or None, set_aside)
+        train, valid = set_aside(train, source.valid, seed)
+    return Sets(train, valid, others, find_isolated_atoms(frames) or None, left)
 
 
 def _weighted(frames: list[Configuration], weights: Mapping[str, float | Mapping[str, float]]) -> list[Configuration]:
@@ -184,8 +188,11 @@ def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:
     return graphs, compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
 
 
-def _set_aside(
-    frames: list[Configuration], valid: int | float, seed: int
-) -> tuple[list[Configuration], list[Configuration]]:
-    kept, drawn = split(len(frames), valid, seed)
-    return [frames[i] for i in kept], [frames[i] for i in drawn]
+def set_aside(frames: list[Configuration], valid: Part, seed: int) -> tuple[list[Configuration], list[Configuration]]:
+    """Return training and validation configurations: drawn at random, or by their place in their file."""
+    if isinstance(valid, (Last, Blocks)):
+        lengths = [len(list(group)) for _, group in groupby(frames, key=lambda frame: frame.file)]
+        kept, chosen = split_trajectories(lengths, valid)
+    else:
+        kept, chosen = split(len(frames), valid, seed)
+    return [frames[i] for i in kept], [frames[i] for i in chosen]

@@ -38,12 +38,17 @@ def read_files(names: str | Sequence[str], source: FileSource, console: Console 
                     f"{path} is read twice, as '{seen[path.resolve()]}' and as '{name}'. Name every file once."
                 )
             seen[path.resolve()] = name
-        readings = [_read(path, source) for path in paths]
+        readings = read_source_files(name, source)
         read = [configuration for reading in readings for configuration in reading.configurations]
         say(console, describe_source(name, readings, source.keys))
         _warn(console, [f"{item.path}: {doubt}" for item in readings for doubt in item.doubts])
         found += read
     return found
+
+
+def read_source_files(name: str, source: FileSource) -> list[Reading]:
+    """Read every file that ``name`` stands for, with the keys, units and types of ``source``."""
+    return [_read(path, source) for path in find_files(name)]
 
 
 def say_overlap(console: Console | None, source: FileSource) -> None:
