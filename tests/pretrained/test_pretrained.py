@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def test_index(name: str):
     assert sum(p.numel() for p in potential.parameters()) == entry["parameters"]
 
 
-@pytest.mark.skipif("CLEBSCH_DATA" not in os.environ, reason="set CLEBSCH_DATA to the folder of the data sets")
+@pytest.mark.usefixtures("data_root")
 @pytest.mark.parametrize("name", SMALLEST_IS_FAST)
 def test_errors_of_the_index(name: str):
     """On the validation set, drawn again as the recipe says."""
