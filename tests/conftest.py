@@ -18,14 +18,26 @@ from ase.calculators.lj import LennardJones
 hypothesis.settings.register_profile("clebsch", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("clebsch")
 
+NO_DATA = "CLEBSCH_DATA is not set, so the public data sets are missing (docs/data.md)"
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the public data sets: $CLEBSCH_DATA; tests that need it are skipped where it is unset."""
     root = os.environ.get("CLEBSCH_DATA")
     if not root:
-        pytest.skip("CLEBSCH_DATA is not set: no benchmark data at hand")
+        pytest.skip(NO_DATA)
     return Path(root)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all tests that miss the data sets, in place of one for every file."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    missing = [report for report in skipped if NO_DATA in str(report.longrepr)]
+    if missing:
+        terminalreporter.stats["skipped"] = [report for report in skipped if report not in missing]
+        terminalreporter.stats["without data"] = missing
+        terminalreporter.write_line(f"{len(missing)} tests skipped: {NO_DATA}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -18,7 +18,7 @@ from clebsch.models.presets import linear_ace
 from clebsch.models.serialization import save_potential
 
 DATA = os.environ.get("CLEBSCH_DATA")
-needs_data = pytest.mark.skipif(DATA is None, reason="set CLEBSCH_DATA to the folder of the data sets")
+needs_data = pytest.mark.usefixtures("data_root")
 
 
 def save(path: Path, elements: tuple[str, ...], frames: list) -> Path:

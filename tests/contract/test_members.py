@@ -29,7 +29,9 @@ def test_float32(name: str, check: Check):
     assert result.passed and not result.skipped
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    "name", [name if name == "nequip" else pytest.param(name, marks=pytest.mark.slow) for name in MEMBERS]
+)
 def test_other_seed(name: str):
     """The systems of another seed: no check passes by the luck of its draw."""
     failed = [str(result) for result in run_contract(potential_of(name), seed=7) if not result.passed]

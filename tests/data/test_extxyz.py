@@ -114,10 +114,10 @@ def test_any_name(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("promised", [10**7, 999_999_999])
 def test_a_promise_of_many_atoms_is_refused_at_once(write: Write, promised: int):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match=rf"truncated: line 1 promises {promised} atoms, found 1"):
         read_configurations(write(f"{promised}\n{PROPERTIES} energy=1\nH 0 0 0 0 0 0\n"))
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("start", ["", "1\n", "1\nenergy=1\n"])

@@ -56,7 +56,7 @@ def test_nor_do_they_in_dense_solids(symbol: str, neighbors: int, size: Size):
     batch = batch_of(ase.build.bulk(symbol, cubic=True) * (2, 2, 2), config.r_max)
     average = with_average(config, batch)
     assert average.avg_num_neighbors == pytest.approx(neighbors, abs=0.5)
-    for seed in range(3):
+    for seed in range(1 if size == "L" else 3):
         sizes = feature_sizes(untrained(average, seed), batch)
         assert min(sizes) > 0.15 and max(sizes) < 2
 

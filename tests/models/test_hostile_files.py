@@ -43,10 +43,10 @@ def refused(saved: Path, tmp_path: Path) -> Callable[..., str]:
         tensors, header = read_tensor_file(saved, POTENTIAL)
         change(tensors, header)
         write_tensor_file(tmp_path / "p.safetensors", tensors, header, POTENTIAL)
-        started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(error) as caught:
             load_potential(tmp_path / "p.safetensors")
-        assert time.monotonic() - started < 1.0
+        assert time.process_time() - started < 1.0
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
         return str(caught.value)
 

@@ -192,6 +192,18 @@ def test_a_wrong_force_is_noticed(tmp_path):
         load_potential(path)
 
 
+@pytest.mark.parametrize("dtype, error", [(torch.float64, 1e-6), (torch.float32, 1e-2)])
+def test_a_wrong_energy_is_noticed(dtype, error, tmp_path):
+    """The forces are right: 10 meV are more than rounding takes in float32, far less than an energy."""
+    path = tmp_path / "p.safetensors"
+    save_potential(make_potential(dtype=dtype), path, frames=[formaldehyde(), methane()])
+    tensors, header = read_tensor_file(path, POTENTIAL)
+    tensors["frames.energy"][1] += error
+    write_tensor_file(path, tensors, header, POTENTIAL)
+    with pytest.raises(CheckpointError, match=r"reference frame 1, 5 atoms: energy expected"):
+        load_potential(path)
+
+
 def test_every_element_is_in_a_frame(tmp_path):
     path = tmp_path / "p.safetensors"
     for frames in ([], [methane()], [methane(), formaldehyde()]):

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -253,6 +254,15 @@ def test_a_signal_stops_after_the_step_and_nothing_is_lost(name, ends, train, mo
     assert_same_end(whole, train("parts", "cosine", resume=True))
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """SIGINT ends Python, also where the shell starts what runs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_a_second_signal_acts_at_once():
     with StopSignals() as signals, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)

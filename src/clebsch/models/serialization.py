@@ -13,6 +13,7 @@ from clebsch.config import parse_config
 from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError, DamagedFileError
 from clebsch.models.device import find_device, find_dtype
+from clebsch.models.kernel_check import verify_kernels
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
     compute_frames,
@@ -60,7 +61,8 @@ def save_potential(
         DataError: a frame holds an element that the potential does not know.
     """
     state = {name: tensor.detach().cpu() for name, tensor in potential.state_dict().items()}
-    exact = _rebuild(potential.config, state, torch.float64, "reference")
+    exact = _without_weights(potential.config, torch.float64, "reference")
+    _fill(exact, state)
     frames = [*frames, *(example_frames(potential.elements) if missing_elements(potential.elements, frames) else ())]
     reference = compute_frames(exact, frames)
     header = {
@@ -80,32 +82,35 @@ def load_potential(
     backend: str | None = None,
     verify: bool = True,
 ) -> Potential:
-    """Return the potential saved at ``path``, after it has reproduced its reference frames.
+    """Return the potential saved at ``path``, after its kernels are checked and it has reproduced its reference frames.
 
     Args:
         path: file written by ``save_potential``.
         dtype: float32 or float64, also by name; None for the dtype it was saved in.
         device: where it is to run.
         backend: name of the kernels; None for the fastest of the device.
-        verify: compute the reference frames and compare (see ``verify_frames``).
+        verify: compare the kernels with their definitions (see ``verify_kernels``), compute the reference frames and
+            compare (see ``verify_frames``).
 
     Raises:
         DamagedFileError: the file is damaged; it is refused before anything is built.
         CheckpointError: the file is missing, of another kind or version, or the frames are not reproduced.
         ConfigError: there is no such dtype.
-        BackendError: the backend or the device is not available.
+        BackendError: the backend or the device is not available, or a kernel computes wrong numbers.
     """
     header = read_potential_header(path)
     config = _config_of(header, path)
-    with explained(path, POTENTIAL):
+    with explained(path, POTENTIAL), torch.inference_mode(False):
         found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
-        backend = backend or default_backend(device)
-        _check_shapes(config, backend, path)
+        potential = _without_weights(config, found_dtype, backend or default_backend(device))
+        _check_shapes(potential, path)
         tensors, _ = read_tensor_file(path, POTENTIAL)
         frames = frames_from_tensors(without_prefix("frames", tensors), config.model.r_max)
     with torch.inference_mode(False):
-        potential = _rebuild(config, without_prefix("potential", tensors), found_dtype, backend).to(device)
+        _fill(potential, without_prefix("potential", tensors))
+        potential = potential.to(device)
     if verify:
+        verify_kernels(potential)
         verify_frames(potential, frames, path)
     return potential
 
@@ -142,15 +147,19 @@ def _config_of(header: Mapping[str, Any], path: str | Path) -> PotentialConfig:
         ) from None
 
 
-def _check_shapes(config: PotentialConfig, backend: str, path: str | Path) -> None:
-    """Compare the tensors of the file with those of the config, without memory for either.
+def _without_weights(config: PotentialConfig, dtype: torch.dtype, backend: str) -> Potential:
+    """Potential of ``config`` whose weights have shapes and take no memory."""
+    with shapes_alone():
+        return Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
+
+
+def _check_shapes(potential: Potential, path: str | Path) -> None:
+    """Compare the tensors of the file with those of its potential, without memory for them.
 
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape.
     """
-    with shapes_alone():
-        asked = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), backend=backend).state_dict()
-    expected = {name: tuple(tensor.shape) for name, tensor in asked.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in potential.state_dict().items()}
     found = without_prefix("potential", read_shapes(path, POTENTIAL))
     for name in (*expected, *found):
         if expected.get(name) != found.get(name):
@@ -162,11 +171,10 @@ def _check_shapes(config: PotentialConfig, backend: str, path: str | Path) -> No
             )
 
 
-def _rebuild(config: PotentialConfig, state: Mapping[str, torch.Tensor], dtype: torch.dtype, backend: str) -> Potential:
-    """Potential of ``config`` with the weights ``state``, which also hold E0, scale and shift."""
-    potential = Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
+def _fill(potential: Potential, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a potential without weights those of ``state``, which also hold E0, scale and shift."""
+    dtypes = {name: tensor.dtype for name, tensor in potential.state_dict().items()}
     try:
-        potential.load_state_dict(dict(state))
+        potential.load_state_dict({name: tensor.to(dtypes[name]) for name, tensor in state.items()}, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"The weights do not make the potential of its config: {error}") from None
-    return potential
