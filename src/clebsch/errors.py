@@ -34,6 +34,14 @@ class FolderInUseError(ClebschError):
     """Another process works in the folder of a run."""
 
 
+class ExplodedError(ClebschError):
+    """A trajectory has left what can be computed."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """Atoms are unlike what a potential was trained on."""
+
+
 class BackendError(ClebschError):
     """A kernel backend was asked for that is not available."""
 

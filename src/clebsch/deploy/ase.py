@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
-from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Parameters, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from clebsch.data import Batch
 from clebsch.deploy.neighbors import SkinList, check_skin
-from clebsch.errors import DataError
-from clebsch.models import Potential
+from clebsch.errors import DataError, ExplodedError, ExtrapolationWarning
+from clebsch.models import Potential, Prediction
 from clebsch.models.serialization import load_potential
+
+CALLS_PER_CHECK = 10  # of the domain
 
 
 class Calculator(AseCalculator):
@@ -25,6 +29,10 @@ class Calculator(AseCalculator):
     sum is the energy) in eV, forces in eV/Å, stress = (1/V) ∂E/∂ε in eV/Å³ and Voigt order xx, yy, zz, yz, xz, xy, for
     cells with a volume, along their periodic directions: that of a slab has no component out of its plane. The
     neighbour list is searched again when an atom may have crossed the skin.
+
+    An `ExtrapolationWarning` says, once, that the atoms have left what the potential was trained on (`Domain`), as
+    far as every tenth call shows; `grades` tells how far they are. If a trajectory explodes, an `ExplodedError` says
+    so, and ``last_good`` is the last frame with finite forces.
 
     Args:
         potential: a potential, or the path of a saved one, which then has to reproduce its reference frames. A frozen
@@ -47,12 +55,21 @@ class Calculator(AseCalculator):
         skin: float = 0.5,
     ) -> None:
         super().__init__()
+        source = type(potential).__name__ if isinstance(potential, Potential) else str(potential)
         if not isinstance(potential, Potential):
             potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
         elif not all(choice is None for choice in (dtype, device, backend)):
             potential = potential.copy(dtype=dtype, device=device, backend=backend)
+        self.parameters = Parameters(potential=source, sha256=potential.fingerprint())
         self.potential = potential.frozen()
         self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
+        self.last_good: Atoms | None = None
+        self._calls, self._warned = 0, self.potential.domain is None
+
+    @property
+    def name(self) -> str:
+        """What ASE calls the calculator in trajectories and databases, beside its parameters."""
+        return "clebsch"
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Names of what has changed since the last call, of all that a result depends on, bit for bit."""
@@ -67,7 +84,13 @@ class Calculator(AseCalculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Fill ``results`` for ``atoms``; raises DataError for an element the potential does not know."""
+        """Fill ``results`` for ``atoms``.
+
+        Raises:
+            DataError: the potential does not know an element, or the positions cannot be used.
+            ExplodedError: the same for atoms that were computed before, which have moved there, or their forces are
+                not finite.
+        """
         atoms = self.atoms if atoms is None else atoms.copy()
         if atoms is None:
             raise DataError("There are no atoms to compute: set atoms.calc, or pass atoms.")
@@ -78,18 +101,64 @@ class Calculator(AseCalculator):
                 "Stress needs a periodic direction and a cell with a volume, got "
                 f"pbc = {atoms.pbc.tolist()} and cell {atoms.cell.array.tolist()}."
             )
-        batch = self.neighbors.batch(atoms).to(self.potential.device)
-        prediction = self.potential(batch, forces=True, stress=periodic)
+        prediction = self._predict(atoms, stress=periodic)
+        forces, stress = prediction.forces, prediction.stress
+        assert forces is not None
         energy = float(prediction.energy[0])
         self.results = {
             "energy": energy,
             "free_energy": energy,
             "energies": prediction.node_energy.cpu().numpy(),
-            "forces": prediction.forces.cpu().numpy(),
+            "forces": forces.cpu().numpy(),
         }
-        if periodic:
-            stress = along_periodic_directions(prediction.stress[0].cpu().numpy(), atoms.pbc, atoms.cell.array)
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if stress is not None:
+            projected = along_periodic_directions(stress[0].cpu().numpy(), atoms.pbc, atoms.cell.array)
+            self.results["stress"] = full_3x3_to_voigt_6_stress(projected)
+        self.last_good = atoms
+
+    def grades(self, atoms: Atoms) -> np.ndarray:
+        """Return the extrapolation grade of every atom, see `Domain`; DataError if the potential has no domain."""
+        if self.potential.domain is None:
+            raise DataError("This potential does not know what it was trained on; train it again with this version.")
+        return self.potential.domain.grades(self.neighbors.batch(atoms))
+
+    def _predict(self, atoms: Atoms, *, stress: bool) -> Prediction:
+        self.results = {}
+        try:
+            batch = self.neighbors.batch(atoms)
+        except DataError as error:
+            raise self._exploded(atoms, str(error)) or error from None
+        if not self._warned and self._calls % CALLS_PER_CHECK == 0:
+            self._warn(batch)
+        self._calls += 1
+        prediction = self.potential(batch.to(self.potential.device), forces=True, stress=stress)
+        assert prediction.forces is not None
+        if not bool(prediction.forces.isfinite().all()):
+            reason = "The forces are not finite."
+            raise self._exploded(atoms, reason) or DataError(f"{reason} Look at the positions.")
+        return prediction
+
+    def _warn(self, batch: Batch) -> None:
+        left = self.potential.domain and self.potential.domain.leaves(batch)
+        if left:
+            self._warned = True
+            warnings.warn(
+                f"The atoms are unlike what the potential was trained on: {left}. Energies and forces are extrapolated "
+                "from here on; this is said once.",
+                ExtrapolationWarning,
+                stacklevel=5,
+            )
+
+    def _exploded(self, atoms: Atoms, reason: str) -> ExplodedError | None:
+        """The error of a trajectory, if these are the atoms of the last good frame at other positions."""
+        last = self.last_good
+        if last is None or not np.array_equal(last.numbers, atoms.numbers):
+            return None
+        return ExplodedError(
+            f"The trajectory has exploded after {self._calls} evaluations: {reason} The last frame with finite forces "
+            "is `last_good` of the calculator. Start from relaxed positions, take a shorter time step, or train on "
+            "such configurations."
+        )
 
 
 def has_stress(pbc: np.ndarray, cell: np.ndarray) -> bool:

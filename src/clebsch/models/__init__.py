@@ -6,6 +6,7 @@ from clebsch.models import presets
 from clebsch.models.config import LayerConfig, MultiACEConfig
 from clebsch.models.core import CoreRadii
 from clebsch.models.device import find_device, find_dtype
+from clebsch.models.domain import Domain
 from clebsch.models.multi_ace import ModelOutput, MultiACE
 from clebsch.models.potential import FrozenPotential, NodeEnergies, Potential, PotentialConfig, Prediction
 from clebsch.models.serialization import (
@@ -20,6 +21,7 @@ from clebsch.models.zbl import ZBL
 __all__ = [
     "CoreConfig",
     "CoreRadii",
+    "Domain",
     "FrozenPotential",
     "LayerConfig",
     "ModelOutput",

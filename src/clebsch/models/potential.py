@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from clebsch.data import Batch, Configuration, build_graphs, collate
 from clebsch.errors import ClebschError, DataError
 from clebsch.models.config import MultiACEConfig
 from clebsch.models.device import find_device, find_dtype
+from clebsch.models.domain import Domain
 from clebsch.models.float64_constants import Float64Constants
 from clebsch.models.multi_ace import Exchange, ModelOutput, MultiACE, no_exchange
 from clebsch.models.terms import CoreConfig, Term, TermConfig
@@ -119,11 +121,15 @@ class Potential(Float64Constants):
         BackendError: the backend is not available.
         ConfigError: a layer has hidden irreps that cannot be reached, or no scalars for its readout; or a core radius
             makes no sense.
+
+    Attributes:
+        domain: what it was trained on, for engines to say if they leave it; None if that is not known.
     """
 
     e0: Tensor
     scale: Tensor
     shift: Tensor
+    domain: Domain | None = None
 
     def __init__(
         self,
@@ -213,6 +219,13 @@ class Potential(Float64Constants):
         """Return a copy whose weights are constants, for evaluation and dynamics; it cannot be trained or saved."""
         return FrozenPotential.of(self)
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of config and weights, equal for potentials that are the same."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def copy(
         self,
         *,
@@ -256,6 +269,7 @@ class Potential(Float64Constants):
         twin = type(self)(config, e0=zeros, dtype=dtype or self.dtype, backend=backend or self.backend)
         twin.terms.extend(copy.deepcopy(list(self.terms)[len(self.config.terms) :]))
         twin.load_state_dict(self.state_dict())
+        twin.domain = self.domain
         return twin.to(self.device if device is None else find_device(device))
 
     def energies(
@@ -315,6 +329,8 @@ class Potential(Float64Constants):
 class FrozenPotential(Potential):
     """A potential whose weights are constants; what can be made of them alone is made, once. See `Potential.frozen`."""
 
+    _of: str
+
     @classmethod
     def of(cls, potential: Potential) -> FrozenPotential:
         """Return a frozen copy of ``potential``, which keeps the methods of a class of its own."""
@@ -324,6 +340,7 @@ class FrozenPotential(Potential):
         with torch.inference_mode(False), torch.no_grad():
             frozen.__dict__.update(copy.deepcopy(potential).__dict__)  # a module is what its dictionary holds
             frozen.model.freeze()
+        frozen._of = potential.fingerprint()
         return frozen.requires_grad_(False)
 
     def forward(
@@ -337,6 +354,10 @@ class FrozenPotential(Potential):
     def frozen(self) -> FrozenPotential:
         """Return the potential itself."""
         return self
+
+    def fingerprint(self) -> str:
+        """Return that of the potential it was made of."""
+        return self._of
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Raises ClebschError: the weights are gone."""

@@ -13,6 +13,7 @@ from clebsch.config import parse_config
 from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError, DamagedFileError
 from clebsch.models.device import find_device, find_dtype
+from clebsch.models.domain import Domain
 from clebsch.models.kernel_check import verify_kernels
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
@@ -71,6 +72,8 @@ def save_potential(
         "metadata": dict(metadata or {}),
     }
     tensors = {**with_prefix("potential", state), **with_prefix("frames", frames_to_tensors(reference))}
+    if potential.domain is not None:
+        tensors |= with_prefix("domain", potential.domain.as_tensors())
     write_tensor_file(path, tensors, header, POTENTIAL)
 
 
@@ -109,6 +112,9 @@ def load_potential(
     with torch.inference_mode(False):
         _fill(potential, without_prefix("potential", tensors))
         potential = potential.to(device)
+    with explained(path, POTENTIAL):
+        stored = without_prefix("domain", tensors)
+        potential.domain = Domain.from_tensors(stored, potential.elements, potential.r_max)
     if verify:
         verify_kernels(potential)
         verify_frames(potential, frames, path)

@@ -11,7 +11,7 @@ from clebsch.data import Statistics, build_graphs, compute_statistics, find_elem
 from clebsch.errors import DataError
 from clebsch.evaluation import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
 from clebsch.files import write_json
-from clebsch.models import CoreConfig, Potential, PotentialConfig, ZBLConfig, find_device
+from clebsch.models import CoreConfig, Domain, Potential, PotentialConfig, ZBLConfig, find_device
 from clebsch.models.serialization import save_potential
 from clebsch.ops import default_backend
 from clebsch.progress import say
@@ -83,6 +83,7 @@ def run(
     statistics = compute_statistics(train, model.elements, e0, compositions)
     config = weigh_stress(config, train, valid)
     potential = build_potential(config, statistics)
+    potential.domain = Domain.of(train, model.elements, model.r_max)
     with claim_directory(config) as directory:
         say(console, describe_start(sets, statistics, potential, config.train))
         if isinstance(config.train, LeastSquaresFit):
