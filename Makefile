@@ -1,12 +1,15 @@
 # Every target installs what it needs into .venv first; nothing but Python (>= 3.10) and make has to be there.
 #   make PYTHON=python3.12 test     another interpreter; an environment of an older or newer one is made anew
 #   make WORKERS=8 test             more test processes
+#   make fuzz SECONDS=3600 SEED=2   random damage to every kind of file, for as long each
 #   make lowest                     the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 
 PYTHON ?= python3
 VENV ?= .venv
 LOWEST ?= .venv-lowest
 WORKERS ?= 2
+SECONDS ?= 60
+SEED ?= 1
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -20,7 +23,7 @@ $(error PYTHON=$(PYTHON) does not run here; name an interpreter that is installe
 endif
 has_another = $(and $(ASKED),$(filter-out $(ASKED),$(call version,$(1)/bin/python)))
 
-.PHONY: demo test slow lowest lint clean anew
+.PHONY: demo test slow fuzz lowest lint clean anew
 
 demo: $(INSTALLED)
 	$(BIN)/clebsch demo
@@ -30,6 +33,9 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
+
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 CLEBSCH_FUZZ_SECONDS=$(SECONDS) CLEBSCH_FUZZ_SEED=$(SEED) $(BIN)/python $(PYTEST) tests/fuzz
 
 # Old releases warn of what newer ones of their own dependencies deprecate: warnings are no errors here.
 lowest: $(LOWEST)/.installed

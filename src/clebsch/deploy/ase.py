@@ -19,7 +19,7 @@ from clebsch.errors import DataError, ExplodedError, ExtrapolationWarning
 from clebsch.models import Potential, Prediction
 from clebsch.models.serialization import load_potential
 
-CALLS_PER_CHECK = 10  # of the domain
+CALLS_PER_CHECK = 20  # of the domain
 
 
 class Calculator(AseCalculator):
@@ -30,8 +30,8 @@ class Calculator(AseCalculator):
     cells with a volume, along their periodic directions: that of a slab has no component out of its plane. The
     neighbour list is searched again when an atom may have crossed the skin.
 
-    An `ExtrapolationWarning` says, once, that the atoms have left what the potential was trained on (`Domain`), as
-    far as every tenth call shows; `grades` tells how far they are. If a trajectory explodes, an `ExplodedError` says
+    An `ExtrapolationWarning` says, once, that the atoms have left what the potential was trained on (`Domain`), which
+    every twentieth call looks at; `grades` tells how far they are. If a trajectory explodes, an `ExplodedError` says
     so, and ``last_good`` is the last frame with finite forces.
 
     Args:

@@ -122,8 +122,8 @@ def _start(charts: list[dict[str, Any]]) -> str:
 
 
 def _json(content: Any) -> str:
-    """JSON that may stand inside a script element."""
-    return json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    """JSON that may stand inside a script element, in which no tag and no comment can begin."""
+    return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
 
 def _plotly_js() -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from clebsch.benchmark.run import RESULTS_NAME as BENCHMARK_NAME
 from clebsch.benchmark.tables import as_markdown, published_rows
 from clebsch.data import Quantity
-from clebsch.errors import ConfigError
+from clebsch.errors import ClebschError, ConfigError, DamagedFileError
 from clebsch.evaluation import compare
 from clebsch.evaluation.metrics import compared, present_names, table_cell, table_title
 from clebsch.models.serialization import load_potential
@@ -37,16 +38,33 @@ def write_report(folder: str | Path, path: str | Path | None = None) -> Path:
         ConfigError: the folder holds none of them.
         BackendError: plotly or chemiscope is not installed.
         DataError: the data of a run are not where they were.
+        DamagedFileError: a file of results does not hold what it should.
     """
     folder = Path(folder)
     kinds = {RESULTS_NAME: run_page, STUDY_NAME: study_page, BENCHMARK_NAME: benchmark_page}
     for name, make in kinds.items():
         if (folder / name).is_file():
-            return make(folder).write(path or folder / "report.html")
+            with _explained(folder, name):
+                page = make(folder)
+            return page.write(path or folder / "report.html")
     raise ConfigError(
         f"'{folder}' holds no {', '.join(kinds)}: it is the folder of no finished run, study or benchmark. "
         "Give the folder that train, sweep or benchmark has written to."
     )
+
+
+@contextmanager
+def _explained(folder: Path, name: str) -> Iterator[None]:
+    """Turn whatever goes wrong where results are taken apart into a DamagedFileError that names them."""
+    try:
+        yield
+    except ClebschError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DamagedFileError(
+            f"'{folder / name}', or a file beside it, does not hold what the library has written there "
+            f"({type(error).__name__}: {str(error)[:200]}). Run the command that wrote it again in that folder."
+        ) from None
 
 
 def run_page(folder: Path) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def structure_dataset(title: str, worst: Sequence[tuple[str, Configuration, np.n
     return chemiscope.create_input(
         atoms,
         properties=properties,
-        metadata={"name": title},
+        metadata={"name": html.escape(title)},  # which the viewer takes for HTML
         environments=chemiscope.all_atomic_environments(atoms),
         settings={
             "target": "atom",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clebsch.data.quantities import QUANTITIES
+from clebsch.errors import DamagedFileError
 from clebsch.evaluation.metrics import present_names
 from clebsch.files import explained, write_file
 from clebsch.progress import say
@@ -40,13 +41,29 @@ class MetricsFile:
 
 
 def read_metrics(path: str | Path) -> list[Record]:
-    """Return the records of the file at ``path`` (none where it is missing), without a half-written last line."""
+    """Return the records of the file at ``path`` (none where it is missing), without a half-written last line.
+
+    Raises DamagedFileError for a line that is no record.
+    """
     path = Path(path)
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")
     # Only a line that ends with a newline is complete; what follows the last newline was cut off by a crash.
-    return [present_names(json.loads(line)) for line in lines[:-1] if line]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_record(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line]
+
+
+def _record(line: bytes, where: str) -> Record:
+    try:
+        record = present_names(json.loads(line))
+        if isinstance(record["epoch"], int):
+            return record
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        pass
+    raise DamagedFileError(
+        f"{where} is no record of an epoch: the file is damaged. Copy it again, or move it aside; a training that is "
+        "continued needs its checkpoint only."
+    )
 
 
 class EpochTable:
