@@ -125,7 +125,8 @@ def test_text_is_escaped(tmp_path: Path):
     page.chart([{"x": [1], "y": [1], "name": "</script><b><!--<script>"}], {})
     page.table(["<i>"], [["&"]])
     text = page.write(tmp_path / "page.html").read_text()
-    assert "a &lt; b" in text and "&lt;i&gt;" in text and "<td>&amp;</td>" in text and "</script><b>" not in text and "<!--" not in text
+    assert "a &lt; b" in text and "&lt;i&gt;" in text and "<td>&amp;</td>" in text
+    assert "</script><b>" not in text and "<!--" not in text
 
 
 def test_another_folder(tmp_path: Path):

@@ -20,6 +20,7 @@ from clebsch.errors import DataError, did_you_mean
 
 # No two nuclei of a real configuration come this near (Å).
 SMALLEST_DISTANCE = 0.1
+FEW_ATOMS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +153,8 @@ class Configuration:
 
     def check_distances(self, smallest: float = SMALLEST_DISTANCE) -> None:
         """Raise DataError where two atoms, or an atom and a periodic image, are closer than ``smallest`` (Å)."""
+        if self.num_atoms <= FEW_ATOMS and not self.pbc.any() and self._smallest_distance() >= smallest:
+            return  # sooner known than a list is made
         centers, neighbors, shifts = neighbor_list(self.positions, self.cell, self.pbc, smallest)
         if not len(centers):
             return
@@ -163,6 +166,12 @@ class Configuration:
             f"{self.origin}: atoms {centers[edge]} and {neighbors[edge]}{image} are {distances[edge]:.4f} Å apart; "
             f"expected at least {smallest} Å. Check that positions and cell are in Å, and pbc; remove duplicates."
         )
+
+    def _smallest_distance(self) -> float:
+        """Of all pairs, without periodicity; infinite for one atom."""
+        first, second = np.triu_indices(self.num_atoms, 1)
+        vectors = self.positions[first] - self.positions[second]
+        return float(np.sqrt(np.einsum("pd,pd->p", vectors, vectors).min(initial=np.inf)))
 
     def to_atoms(self) -> Atoms:
         """Return an ASE ``Atoms`` with its labels as a calculator's results; what ASE does not know is beside them."""
