@@ -15,7 +15,8 @@ from torch.distributed import TCPStore
 
 from clebsch.errors import ConfigError, OtherProcessError
 from clebsch.recipe import load_recipe
-from clebsch.training.launchers import find_place
+from clebsch.training.distributed import words
+from clebsch.training.launchers import alone, find_place
 
 HOST = "127.0.0.1"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
@@ -37,6 +38,7 @@ def launch(recipe: str, overrides: Sequence[str], count: int) -> int:
     if find_place(os.environ) is not None:
         raise ConfigError("--nproc starts processes itself. Leave it out under torchrun and srun, or leave those out.")
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    words(store, {}).add("lost", 1)  # of processes that are killed, this one tells the user
     arguments = [sys.executable, "-m", "clebsch", "train", recipe, *overrides]
     team = _Team()
     former = {
@@ -58,7 +60,7 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "OMP_NUM_THREADS": str(max(1, cores // count)),
-        **os.environ,
+        **alone(os.environ),
         "RANK": str(rank),
         "WORLD_SIZE": str(count),
         "LOCAL_RANK": str(rank),

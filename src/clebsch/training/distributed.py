@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from clebsch.errors import ConfigError, DataError, OtherProcessError
-from clebsch.training.launchers import Place, find_place
+from clebsch.training.launchers import RESTARTS, Place, find_place
 
 Tensors = dict[str, Tensor]
 MEETING = timedelta(minutes=5)  # for all processes to be there
@@ -254,7 +254,7 @@ class Group(World):
             shown = False
         return OtherProcessError(
             f"Process {self.rank} of {self.size} has lost another: it was killed, ran out of memory, or the network "
-            f"failed ({str(error).splitlines()[0]}). The same command goes on from the last checkpoint.",
+            f"failed ({_first_sentence(error)}). The same command goes on from the last checkpoint.",
             shown=shown,
         )
 
@@ -315,14 +315,26 @@ def _meet(place: Place, environment: Mapping[str, str]) -> Group:
         # torchrun and --nproc keep the store themselves; else the first process does.
         kept = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         store = dist.TCPStore(host, port, place.size, place.rank == 0 and not kept, timeout=MEETING)
-        group = dist.PrefixStore(f"clebsch/{environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        group = dist.PrefixStore(f"clebsch/{environment.get(RESTARTS, 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() and torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=group, rank=place.rank, world_size=place.size, timeout=PATIENCE)
     except RuntimeError as error:
         raise OtherProcessError(
             f"Process {place.rank} of {place.size} has not met the others at {host}:{port} "
-            f"({str(error).splitlines()[0]}). Check that all were started and that this address is that of the first; "
+            f"({_first_sentence(error)}). Check that all were started and that this address is that of the first; "
             "MASTER_ADDR and MASTER_PORT give another.",
             shown=False,
         ) from None
-    return Group(place, dist.PrefixStore("words", group))
+    return Group(place, words(store, environment))
+
+
+def words(store: dist.Store, environment: Mapping[str, str]) -> dist.Store:
+    """Return the part of a store where the processes leave word of how they end, anew where torchrun restarts them.
+
+    ``failed`` is the error of one that has failed; the first to add to ``lost`` tells the user of one that has not.
+    """
+    return dist.PrefixStore(f"clebsch/words/{environment.get(RESTARTS, 0)}", store)
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).splitlines()[0].split(". ")[0].rstrip(".")

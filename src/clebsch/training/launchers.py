@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clebsch.errors import ConfigError
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 # Those of a step, which srun sets: in a batch script itself, where one process runs, the others are there too.
 SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_NODELIST", "SLURM_JOB_ID")
 FIRST_PORT, NUM_PORTS = 20_000, 10_000
@@ -59,7 +60,8 @@ def first_host(nodes: str) -> str:
 
 def alone(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a process of its own, without those that say that it is one of several."""
-    return {name: value for name, value in environment.items() if name not in (*TORCHRUN, "SLURM_STEP_NUM_TASKS")}
+    several = (*TORCHRUN, RESTARTS, "SLURM_STEP_NUM_TASKS")
+    return {name: value for name, value in environment.items() if name not in several}
 
 
 def _numbers(environment: Mapping[str, str], names: Sequence[str], texts: Sequence[str]) -> list[int]:
