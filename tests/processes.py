@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from torch.distributed import TCPStore
-
-from clebsch.training.distributed import World, join
+from clebsch.training.distributed import World, join, open_store
 
 TIMEOUT = 60.0  # seconds; a process that hangs fails the test
 LOADED = ["clebsch.run", "clebsch.training", "ase.io", "processes"]
@@ -30,7 +28,7 @@ def run_together(size: int, function: Callable[..., Any], *arguments: Any) -> li
     """Call ``function(world, *arguments)`` in ``size`` processes that have joined, and return how each ended."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = open_store()
     pairs = [context.Pipe(duplex=False) for _ in range(size)]
     processes = []
     for rank, (_, end) in enumerate(pairs):

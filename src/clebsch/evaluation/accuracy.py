@@ -85,7 +85,9 @@ class Accuracy:
         return {"n": self.n, **self.errors, **{f"{name}_of_element": row for name, row in self.of_element.items()}}
 
 
-def compare(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = BATCH_SIZE) -> Comparison:
+def compare(
+    potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = BATCH_SIZE
+) -> Comparison:
     """Predict what ``frames`` are labelled with, in batches of ``batch_size``, and set it beside the labels.
 
     Raises:

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from torch.distributed import TCPStore
-
 from clebsch.errors import ConfigError, OtherProcessError
 from clebsch.recipe import load_recipe
-from clebsch.training.distributed import words
+from clebsch.training.distributed import open_store, words
 from clebsch.training.launchers import alone, find_place
 
-HOST = "127.0.0.1"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 # Seconds between looks at the processes, and those that others have to end by themselves once one has failed.
 INTERVAL, GRACE = 0.1, 10.0
@@ -37,7 +34,7 @@ def launch(recipe: str, overrides: Sequence[str], count: int) -> int:
     load_recipe(recipe, overrides)  # what is wrong with it is said before anything is started
     if find_place(os.environ) is not None:
         raise ConfigError("--nproc starts processes itself. Leave it out under torchrun and srun, or leave those out.")
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    store = open_store()
     words(store, {}).add("lost", 1)  # of processes that are killed, this one tells the user
     arguments = [sys.executable, "-m", "clebsch", "train", recipe, *overrides]
     team = _Team()
@@ -64,7 +61,7 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
         "RANK": str(rank),
         "WORLD_SIZE": str(count),
         "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": HOST,
+        "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # this process keeps it
     }

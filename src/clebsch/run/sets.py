@@ -24,7 +24,6 @@ from clebsch.data.datasets import load_dataset
 from clebsch.data.graph import species_of
 from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError, did_you_mean
-from clebsch.models import MultiACEConfig
 from clebsch.models.reference_frames import missing_elements
 from clebsch.progress import say
 from clebsch.recipe import DatasetSource, FileSource, GradientFit, RunConfig

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from rich.console import Console
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from clebsch.errors import ConfigError, DataError, OtherProcessError
 from clebsch.training.launchers import RESTARTS, Place, find_place
@@ -76,9 +77,7 @@ class World:
         """Return the tensors of the first process, on the CPU if they come from elsewhere."""
         return dict(tensors)
 
-    def step(
-        self, compute: Callable[[], Tensors], names: Sequence[str], parameters: Sequence[nn.Parameter]
-    ) -> Tensors:
+    def step(self, compute: Callable[[], Tensors], names: Sequence[str], parameters: Sequence[nn.Parameter]) -> Tensors:
         """Return the sums over processes of what ``compute`` returns, and leave in ``parameters`` those of gradients.
 
         Args:
@@ -105,7 +104,7 @@ class Group(World):
         store: what all can read; a process that fails leaves word there.
     """
 
-    def __init__(self, place: Place, store: dist.Store) -> None:
+    def __init__(self, place: Place, store: Store) -> None:
         self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
         self._store = store
 
@@ -163,9 +162,7 @@ class Group(World):
         received = self._tensors_from(0, tensors)
         return dict(tensors) if self.first else received
 
-    def step(
-        self, compute: Callable[[], Tensors], names: Sequence[str], parameters: Sequence[nn.Parameter]
-    ) -> Tensors:
+    def step(self, compute: Callable[[], Tensors], names: Sequence[str], parameters: Sequence[nn.Parameter]) -> Tensors:
         error, values = None, [0.0] * len(names)
         try:
             found = compute()
@@ -314,8 +311,8 @@ def _meet(place: Place, environment: Mapping[str, str]) -> Group:
     try:
         # torchrun and --nproc keep the store themselves; else the first process does.
         kept = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        store = dist.TCPStore(host, port, place.size, place.rank == 0 and not kept, timeout=MEETING)
-        group = dist.PrefixStore(f"clebsch/{environment.get(RESTARTS, 0)}", store)
+        store = TCPStore(host, port, place.size, place.rank == 0 and not kept, timeout=MEETING)
+        group = PrefixStore(f"clebsch/group/{environment.get(RESTARTS, 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() and torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=group, rank=place.rank, world_size=place.size, timeout=PATIENCE)
     except RuntimeError as error:
@@ -328,12 +325,17 @@ def _meet(place: Place, environment: Mapping[str, str]) -> Group:
     return Group(place, words(store, environment))
 
 
-def words(store: dist.Store, environment: Mapping[str, str]) -> dist.Store:
+def open_store() -> TCPStore:
+    """Return a store at a free port of this machine, which this process keeps for others to meet."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+def words(store: Store, environment: Mapping[str, str]) -> Store:
     """Return the part of a store where the processes leave word of how they end, anew where torchrun restarts them.
 
     ``failed`` is the error of one that has failed; the first to add to ``lost`` tells the user of one that has not.
     """
-    return dist.PrefixStore(f"clebsch/words/{environment.get(RESTARTS, 0)}", store)
+    return PrefixStore(f"clebsch/words/{environment.get(RESTARTS, 0)}", store)
 
 
 def _first_sentence(error: Exception) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from clebsch.data import Configuration, Graph, build_graphs
-from clebsch.data.graph import connect, species_of
+from clebsch.data.graph import connect
 from clebsch.evaluation.accuracy import (
     BATCH_SIZE,
     Comparison,
@@ -49,7 +49,9 @@ def build_divided(
     gathered = world.gather({"counts": counts, "edges": edges})
     found = [part for item in gathered for part in item["edges"].long().split(item["counts"].tolist(), dim=1)]
     return [
-        graphs[index - mine.start] if index in mine else connect(configuration, elements, edges[0].numpy(), edges[1].numpy(), edges[2:].T.numpy())
+        graphs[index - mine.start]
+        if index in mine
+        else connect(configuration, elements, edges[0].numpy(), edges[1].numpy(), edges[2:].T.numpy())
         for index, (configuration, edges) in enumerate(zip(configurations, found, strict=True))
     ]
 
