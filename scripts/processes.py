@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", default=ROOT / "recipes" / "acac_small.yaml", type=Path)
-    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2, 4], help="numbers to compare; the first is 1")
+    parser.add_argument(
+        "--processes", nargs="+", type=int, default=[1, 2, 4], help="the first is what others are compared with"
+    )
     parser.add_argument("--batch-size", type=int, default=45, help="configurations of a step")
     parser.add_argument("--epochs", type=int, default=5, help="of which acetylacetone has 10 steps each")
     arguments = parser.parse_args()

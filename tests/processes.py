@@ -10,7 +10,7 @@ from typing import Any
 
 from clebsch.training.distributed import World, join, open_store
 
-TIMEOUT = 60.0  # seconds; a process that hangs fails the test
+TIMEOUT = 120.0  # seconds; a process that hangs fails the test
 LOADED = ["clebsch.run", "clebsch.training", "ase.io", "processes"]
 
 

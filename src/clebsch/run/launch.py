@@ -68,7 +68,7 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
 
 
 class _Team:
-    """The processes: each in a session of its own, so that Ctrl-C reaches them once, from here."""
+    """The processes; a terminal does not know them, so that Ctrl-C reaches them once, from here."""
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -60,7 +60,7 @@ def divide(world: World, graphs: Sequence[Graph], terms: tuple[LossTerm, ...], c
     if world.size == 1:
         return Share(graphs, terms)
     mine = world.pick([graph.num_edges + graph.num_atoms for graph in graphs])
-    last = world.rank == world.size - 1  # that has the smallest part
+    last = world.rank == world.size - 1  # which is seldom the busiest
     return Share([graphs[index] for index in mine], terms if last else (), count_components(graphs, config))
 
 
@@ -78,7 +78,7 @@ def _differentiate(
     if copied is not None:
         copied.synchronize()
     if not torch.isfinite(value):
-        raise _non_finite(parts, state, share.graphs)
+        raise _non_finite(parts, state, share)
     return parts
 
 
@@ -99,16 +99,17 @@ def _loss(state: TrainingState, share: Share, loss_config: LossConfig) -> tuple[
     return total, parts
 
 
-def _non_finite(parts: Mapping[str, torch.Tensor], state: TrainingState, graphs: Sequence[Graph]) -> NonFiniteLossError:
-    """The error that blames the terms if the parts of the data are finite, else the batch."""
+def _non_finite(parts: Mapping[str, torch.Tensor], state: TrainingState, share: Share) -> NonFiniteLossError:
+    """The error that blames the terms if the parts of the data are finite, else the batch, or this share of it."""
     shares = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
     found = f"The loss of step {state.progress.step + 1} is not finite: {shares}."
     broken = {name for name, part in parts.items() if not part.isfinite()}
     diagnoses = {term.name: term.diagnosis for term in state.terms if term.name in broken}
     if broken and broken == set(diagnoses):
         return NonFiniteLossError(" ".join((found, *diagnoses.values())))
-    origins = ", ".join(graph.origin for graph in graphs)
+    origins = ", ".join(graph.origin for graph in share.graphs)
+    whose = "The batch" if share.counts is None else f"The part of process {state.world.rank} of the batch"
     return NonFiniteLossError(
-        f"{found} The batch holds {origins}. No step was taken. Check the geometries and labels of these "
+        f"{found} {whose} holds {origins}. No step was taken. Check the geometries and labels of these "
         "configurations; if they are right, lower optimizer.lr or max_grad_norm and start again."
     )

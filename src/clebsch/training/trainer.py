@@ -291,7 +291,8 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
     state.require_equal_weights()
     with state.ema.applied(potential):
         batches = _sampler(valid, config, shuffle=False).batches()
-        scores = validate(potential, valid, batches, config.loss_config(progress.stage), state.world)
+        loss_config = config.loss_config(progress.stage)
+        scores = state.world.share(validate(potential, valid, batches, loss_config, state.world))
     quantity = config.best_by.removesuffix("_rmse")
     score = scores["loss" if quantity == "loss" else QUANTITIES[quantity].validation_metric]
     with state.world.together():
