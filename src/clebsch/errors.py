@@ -46,6 +46,20 @@ class BackendError(ClebschError):
     """A kernel backend was asked for that is not available."""
 
 
+class OtherProcessError(ClebschError):
+    """Another of the processes that train together has failed.
+
+    Args:
+        message: what became of it.
+        kind: name of its error, such as ``"ConfigError"``; empty if it ended without one.
+        shown: whether it, or what started it, tells the user of it.
+    """
+
+    def __init__(self, message: str, kind: str = "", shown: bool = True) -> None:
+        super().__init__(message)
+        self.kind, self.shown = kind, shown
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the option nearest to ``name``, or an empty string."""
     matches = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)

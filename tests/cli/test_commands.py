@@ -67,7 +67,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
         "demo",
     ]  # fmt: skip
     expected = {
-        "train": set(),
+        "train": {"--nproc"},
         "doctor": {"--json", "--html", *(f"--{name}-key" for name in ("energy", "forces", "stress"))},
         "evaluate": {
             "--json",

@@ -21,6 +21,7 @@ from ase import Atoms
 
 from clebsch.cli import main
 from clebsch.errors import ConfigError
+from clebsch.report import write_report
 from clebsch.sweep import EngineConfig, run_sweep
 from clebsch.sweep.engines import ENGINES, is_finished
 from clebsch.sweep.study import load_study
@@ -94,6 +95,17 @@ def test_tables_of_mean_absolute_errors_run_nothing_again(folder: Path):
     table = (folder / "out" / "study.md").read_text()
     assert table.startswith("MAE, energy (meV per configuration) / forces (meV/Å):\n\n| ") and shown in table
     assert (folder / "out" / "domains.png").stat().st_size > 5000
+
+
+def test_a_study_of_seeds_alone(folder: Path):
+    """The base with every seed, in a process each that is one of several to nobody."""
+    path = write_study(folder, {}, LINEAR, seeds=[0, 1])
+    result = run_sweep(path)
+    assert [group.seeds for group in result.groups] == [(0, 1)] and not result.failed
+    assert "| seeds | parameters |" in (folder / "out" / "study.md").read_text()
+    assert not (folder / "out" / "effects.png").exists() and (folder / "out" / "domains.png").exists()
+    assert [cell.labels for cell in load_study(path, ["mode=each"])[1]] == [{}, {}]
+    assert write_report(folder / "out").is_file()
 
 
 def test_what_is_finished_is_not_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch):

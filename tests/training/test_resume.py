@@ -43,7 +43,7 @@ COURSES = {
 def stop_after(monkeypatch, checks: int | None) -> None:
     """Let the time run out at the given check of the clock: one per epoch and one per step."""
     calls = itertools.count(1)
-    monkeypatch.setattr(trainer._Clock, "expired", lambda clock: checks is not None and next(calls) > checks)
+    monkeypatch.setattr(trainer.Clock, "expired", lambda clock: checks is not None and next(calls) > checks)
 
 
 def assert_same_end(first, second) -> None:
@@ -110,17 +110,17 @@ def test_twice_as_many_epochs(train):
 def test_killed_within_an_epoch_then_resumed_from_the_last_checkpoint(course, train, monkeypatch):
     whole = train("whole", course)
     steps = itertools.count(1)
-    step = trainer._step
+    step = trainer.take_step
 
     def die(*arguments):
         if next(steps) == 11:
             raise KeyboardInterrupt
         step(*arguments)
 
-    monkeypatch.setattr(trainer, "_step", die)
+    monkeypatch.setattr(trainer, "take_step", die)
     with pytest.raises(KeyboardInterrupt):
         train("parts", course)
-    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "take_step", step)
     assert_same_end(whole, train("parts", course, resume=True))
 
 
@@ -234,7 +234,7 @@ def test_what_is_said_of_a_finished_training(train):
 @pytest.mark.parametrize(("name", "ends"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", 143), ("SIGUSR1", 138)])
 def test_a_signal_stops_after_the_step_and_nothing_is_lost(name, ends, train, monkeypatch):
     whole = train("whole", "cosine")
-    steps, step = itertools.count(1), trainer._step
+    steps, step = itertools.count(1), trainer.take_step
     number = getattr(signal, name)
 
     def kill(*arguments):
@@ -245,7 +245,7 @@ def test_a_signal_stops_after_the_step_and_nothing_is_lost(name, ends, train, mo
     before = signal.getsignal(number)
     console = Console(file=io.StringIO(), width=300)
     with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
-        patch.setattr(trainer, "_step", kill)
+        patch.setattr(trainer, "take_step", kill)
         train("parts", "cosine", console=console)
     assert caught.type is ends or caught.value.code == ends
     assert signal.getsignal(number) == before and next(steps) == 9
@@ -393,7 +393,7 @@ def test_a_checkpoint_that_does_not_say_its_arithmetic_resumes(train):
     folder, *_ = train("run", "plateau", max_epochs=2)
     path = folder / CHECKPOINT_NAME
     tensors, header = read_tensor_file(path, CHECKPOINT)
-    assert set(header["arithmetic"]) == {"backend", "threads", "device", "dtype"}
+    assert set(header["arithmetic"]) == {"backend", "threads", "device", "dtype", "processes"}
     old = {"identity": header["identity"], "counters": header["counters"]}
     del old["counters"]["progress"]["resumed_with"]
     write_tensor_file(path, tensors, old, CHECKPOINT)

@@ -89,7 +89,7 @@ def test_time_limit_before_the_first_validation_leaves_the_averaged_weights(
     train_graphs, valid_graphs, make_potential, make_config, tmp_path, monkeypatch
 ):
     calls = itertools.count()
-    monkeypatch.setattr(trainer._Clock, "expired", lambda clock: next(calls) > 2)
+    monkeypatch.setattr(trainer.Clock, "expired", lambda clock: next(calls) > 2)
     potential = make_potential()
     start = weights(potential)
     result = fit(potential, train_graphs, valid_graphs, make_config(), tmp_path)
@@ -122,12 +122,12 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     def spoil(state, *_):
         next(iter(state.ema.average.values())).fill_(float("inf"))
 
-    monkeypatch.setattr(trainer, "_step", spoil)
+    monkeypatch.setattr(trainer, "take_step", spoil)
     with pytest.raises(NonFiniteLossError, match="the weights have diverged"):
         config = make_config(max_epochs=2, checkpoint_seconds=1e9)
         fit(make_potential(), train_graphs, valid_graphs, config, tmp_path, resume=True)
     calls = itertools.count()
-    monkeypatch.setattr(trainer._Clock, "expired", lambda clock: next(calls) > 2)
+    monkeypatch.setattr(trainer.Clock, "expired", lambda clock: next(calls) > 2)
     with pytest.raises(NonFiniteLossError, match="was left as it is"):
         fit(make_potential(), train_graphs, valid_graphs, make_config(max_epochs=2), tmp_path, resume=True)
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == content
@@ -171,13 +171,13 @@ def test_batches_are_those_of_the_sampler(
     unit, size, train_graphs, valid_graphs, make_potential, make_config, tmp_path, monkeypatch
 ):
     seen = []
-    step = trainer._step
+    step = trainer.take_step
 
     def spy(state, graphs, *rest):
         seen.append([next(index for index, graph in enumerate(train_graphs) if graph is item) for item in graphs])
         step(state, graphs, *rest)
 
-    monkeypatch.setattr(trainer, "_step", spy)
+    monkeypatch.setattr(trainer, "take_step", spy)
     config = make_config(batch_unit=unit, batch_size=size)
     fit(make_potential(), train_graphs, valid_graphs, config, tmp_path, seed=5)
     key = "batch_size" if unit == "configurations" else "max_atoms"

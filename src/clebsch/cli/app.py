@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from clebsch.errors import ClebschError, ConfigError, did_you_mean
+from clebsch.errors import ClebschError, ConfigError, OtherProcessError, did_you_mean
 from clebsch.version import __version__
 
 if TYPE_CHECKING:
@@ -34,8 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ClebschError as error:
         from clebsch.cli.show import show_error
 
-        show_error(error)
-        sys.exit(STATUS_USAGE if isinstance(error, ConfigError) else STATUS_ERROR)
+        kind = type(error).__name__
+        if isinstance(error, OtherProcessError) and error.shown:
+            kind = error.kind
+        else:
+            show_error(error)
+        sys.exit(STATUS_USAGE if kind == ConfigError.__name__ else STATUS_ERROR)
 
 
 def _version(wanted: bool) -> None:
@@ -60,14 +64,22 @@ def train(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it, as in train.max_epochs=2 output=runs/a."),
     ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes of this machine that divide every batch.")] = 1,
 ) -> None:
-    """Train a potential, or continue a stopped run."""
+    """Train a potential, or continue a stopped run; under torchrun or srun, all their processes train one potential."""
     from clebsch.cli.show import console, show_run
     from clebsch.memory import keep_freed_memory
     from clebsch.run import run
+    from clebsch.run.launch import launch
+    from clebsch.training.distributed import join
 
+    if nproc > 1:
+        raise typer.Exit(launch(str(config), overrides or [], nproc))
     keep_freed_memory()
-    show_run(run(config, overrides or [], console=console()))
+    with join() as world:
+        result = run(config, overrides or [], console=console())
+        if world.first:
+            show_run(result)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
 
 from clebsch.data.configuration import Configuration
@@ -145,8 +145,20 @@ def build_graph(configuration: Configuration, elements: Sequence[str], r_max: fl
     Raises:
         DataError: the configuration holds an element that the model does not know.
     """
+    species_of(configuration, elements)  # an unknown element is found before neighbours are searched
+    found = neighbor_list(configuration.positions, configuration.cell, configuration.pbc, r_max)
+    return connect(configuration, elements, *found)
+
+
+def connect(
+    configuration: Configuration,
+    elements: Sequence[str],
+    centers: Int[np.ndarray, " edges"],
+    neighbors: Int[np.ndarray, " edges"],
+    shifts: Int[np.ndarray, "edges 3"],
+) -> Graph:
+    """Return the graph of a configuration whose edges have been found, sorted as by `neighbor_list`."""
     species = torch.from_numpy(species_of(configuration, elements))
-    centers, neighbors, shifts = neighbor_list(configuration.positions, configuration.cell, configuration.pbc, r_max)
     return Graph(
         positions=_float64(configuration.positions),
         cell=_float64(configuration.cell),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any
@@ -17,6 +17,7 @@ from clebsch.errors import DataError
 from clebsch.models import Potential
 
 MILLI = 1000.0
+BATCH_SIZE = 16  # configurations of one call
 Values = dict[str, Float[np.ndarray, "..."]]
 
 
@@ -44,6 +45,17 @@ class Comparison:
     def labelled(self, quantity: str) -> bool:
         """Whether any value of ``quantity`` has a label."""
         return quantity in self.labels and not np.isnan(self.labels[quantity]).all()
+
+    @classmethod
+    def join(cls, parts: Sequence[Comparison]) -> Comparison:
+        """Return the configurations of ``parts``, one after another, with the quantities that are in all parts."""
+        names = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
+        return cls(
+            num_atoms=np.concatenate([part.num_atoms for part in parts]),
+            symbols=np.concatenate([part.symbols for part in parts]),
+            labels={name: np.concatenate([part.labels[name] for part in parts]) for name in names},
+            predictions={name: np.concatenate([part.predictions[name] for part in parts]) for name in names},
+        )
 
 
 @dataclass(frozen=True)
@@ -73,33 +85,53 @@ class Accuracy:
         return {"n": self.n, **self.errors, **{f"{name}_of_element": row for name, row in self.of_element.items()}}
 
 
-def compare(potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = 16) -> Comparison:
+def compare(
+    potential: Potential, frames: Sequence[Configuration | Graph], *, batch_size: int = BATCH_SIZE
+) -> Comparison:
     """Predict what ``frames`` are labelled with, in batches of ``batch_size``, and set it beside the labels.
 
     Raises:
         DataError: no frames, an element the potential does not know, or a prediction that is not finite.
     """
-    if not frames:
-        raise DataError("There is nothing to evaluate: expected at least one configuration, got none.")
-    names = {name for frame in frames for name in frame.labels}
-    graphs = (_graph(potential, frame) for frame in frames)
-    comparison = compare_batches(potential, _batches(graphs, batch_size), names)
-    _require_finite(comparison, frames)
+    comparison = compare_batches(potential, cut(frames, batch_size), labelled_names(frames))
+    require_finite(comparison, frames)
     return comparison
 
 
-def compare_batches(potential: Potential, batches: Iterable[Sequence[Graph]], names: Iterable[str]) -> Comparison:
+def cut(frames: Sequence[Configuration | Graph], batch_size: int) -> list[list[Configuration | Graph]]:
+    """Return ``frames`` in batches, in their order; those with a label that needs a volume stay apart.
+
+    Raises DataError if there are none.
+    """
+    if not frames:
+        raise DataError("There is nothing to evaluate: expected at least one configuration, got none.")
+    batches = []
+    for _, alike in groupby(frames, key=lambda frame: any(QUANTITIES[name].per_volume for name in frame.labels)):
+        while batch := list(islice(alike, batch_size)):
+            batches.append(batch)
+    return batches
+
+
+def labelled_names(frames: Iterable[Configuration | Graph]) -> set[str]:
+    """Return the quantities that any of ``frames`` is labelled with."""
+    return {name for frame in frames for name in frame.labels}
+
+
+def compare_batches(
+    potential: Potential, batches: Iterable[Sequence[Configuration | Graph]], names: Iterable[str]
+) -> Comparison:
     """Set what ``potential`` predicts of the quantities ``names`` beside the labels, finite or not.
 
     Args:
         potential: the potential, which is not changed.
-        batches: graphs of one call each; those with labels that need a volume go together.
+        batches: what one call takes; those with labels that need a volume go together.
         names: of quantities; what the potential does not predict is left out.
     """
     chosen = set(names)
     wanted = [name for name in QUANTITIES if name in chosen]
     judged = potential.frozen() if isinstance(potential, Potential) else potential
-    num_atoms, symbols, labels, values = zip(*(_compare_batch(judged, batch, wanted) for batch in batches), strict=True)
+    graphs = ([_graph(potential, frame) for frame in batch] for batch in batches)
+    num_atoms, symbols, labels, values = zip(*(_compare_batch(judged, batch, wanted) for batch in graphs), strict=True)
     predicted = [name for name in wanted if all(name in part for part in values)]
     return Comparison(
         num_atoms=np.concatenate(num_atoms),
@@ -161,14 +193,8 @@ def _graph(potential: Potential, frame: Configuration | Graph) -> Graph:
     return frame if isinstance(frame, Graph) else build_graph(frame, potential.elements, potential.r_max)
 
 
-def _batches(graphs: Iterable[Graph], batch_size: int) -> Iterator[list[Graph]]:
-    """Cut ``graphs`` into batches, in their order; those with a label that needs a volume stay apart."""
-    for _, alike in groupby(graphs, key=lambda graph: any(QUANTITIES[name].per_volume for name in graph.labels)):
-        while batch := list(islice(alike, batch_size)):
-            yield batch
-
-
-def _require_finite(comparison: Comparison, frames: Sequence[Configuration | Graph]) -> None:
+def require_finite(comparison: Comparison, frames: Sequence[Configuration | Graph]) -> None:
+    """Raise DataError for a prediction that is not finite; ``frames`` are those of the comparison."""
     for name, predicted in comparison.predictions.items():
         wrong = ~np.isfinite(predicted) & ~np.isnan(comparison.labels[name])
         if wrong.any():

@@ -12,6 +12,7 @@ from clebsch.models.serialization import read_potential_config
 from clebsch.recipe import RunConfig, load_recorded
 from clebsch.run.lock import hold
 from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, list_differences
+from clebsch.training.distributed import World
 from clebsch.training.trainer import METRICS_NAME
 
 CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
@@ -44,6 +45,18 @@ def claim_directory(config: RunConfig) -> Iterator[Path]:
         yield config.output
         if continued:  # not before it has gone on: the checkpoint may be of other data
             write_file(path, config.as_yaml())
+
+
+@contextmanager
+def claim_together(world: World, config: RunConfig) -> Iterator[Path]:
+    """`claim_directory` by the first process, for all of them."""
+    with ExitStack() as stack:
+        with world.together():
+            if world.first:
+                stack.enter_context(claim_directory(config))
+        yield config.output
+        with world.together():
+            stack.close()
 
 
 def _is_continued(config: RunConfig) -> bool:

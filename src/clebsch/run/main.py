@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clebsch.data import Statistics, build_graphs, compute_statistics, find_elements
+from clebsch.data import Configuration, Statistics, compute_statistics, find_elements
 from clebsch.errors import DataError
-from clebsch.evaluation import Accuracy, accuracy, compare, plot_learning_curve, plot_parity
+from clebsch.evaluation import Accuracy, accuracy, plot_learning_curve, plot_parity
+from clebsch.evaluation.accuracy import Comparison
 from clebsch.files import write_json
 from clebsch.models import CoreConfig, Domain, Potential, PotentialConfig, ZBLConfig, find_device
 from clebsch.models.serialization import save_potential
@@ -18,17 +19,19 @@ from clebsch.progress import say
 from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.doctor import look_over
-from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_directory
+from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_together
 from clebsch.run.sets import (
     Sets,
-    build_training_graphs,
     check_elements,
     choose_frames,
-    read_sets,
+    read_together,
     reference_energies,
+    require_neighbors,
     weigh_stress,
 )
 from clebsch.training import FitResult, fit
+from clebsch.training.distributed import World, current
+from clebsch.training.division import build_divided, judge_divided
 from clebsch.training.least_squares import LeastSquaresResult, fit_least_squares
 from clebsch.version import __version__
 
@@ -73,18 +76,29 @@ def run(
         CheckpointError: its checkpoints are damaged or of another run.
         OutputError: a file cannot be written.
     """
-    config = load_recipe(recipe, overrides)
-    sets = read_sets(config.data, config.seed, console)
-    say(console, [f"note: {line}" for line in look_over(sets, config.data)])
-    model = config.model.build(find_elements(sets.train))
-    check_elements(sets, model.elements)
-    e0, compositions = reference_energies(config.energy.e0, sets, model.elements, console)
-    train, valid = build_training_graphs(sets.train, model), build_graphs(sets.valid, model.elements, model.r_max)
-    statistics = compute_statistics(train, model.elements, e0, compositions)
-    config = weigh_stress(config, train, valid)
-    potential = build_potential(config, statistics)
-    potential.domain = Domain.of(train, model.elements, model.r_max)
-    with claim_directory(config) as directory:
+    world = current()
+    console = world.console(console)
+    with world.together():
+        config = load_recipe(recipe, overrides)
+    sets = read_together(world, config, console)
+    with world.together():
+        model = config.model.build(find_elements(sets.train))
+        check_elements(sets, model.elements)
+        if world.first:
+            say(console, [f"note: {line}" for line in look_over(sets, config.data)])
+        e0, compositions = reference_energies(config.energy.e0, sets, model.elements, console)
+    world.require_same(lambda: _content(config, sets), "Give all processes the same recipe and the same files.")
+    train = build_divided(world, sets.train, model.elements, model.r_max)
+    valid = build_divided(world, sets.valid, model.elements, model.r_max)
+    with world.together():
+        require_neighbors(train, model.r_max)
+        statistics = compute_statistics(train, model.elements, e0, compositions)
+    statistics = Statistics(**world.share(vars(statistics)))
+    with world.together():
+        config = weigh_stress(config, train, valid)
+        potential = build_potential(config, statistics, world.device(config.device))
+        potential.domain = Domain.of(train, model.elements, model.r_max)
+    with claim_together(world, config) as directory:
         say(console, describe_start(sets, statistics, potential, config.train))
         if isinstance(config.train, LeastSquaresFit):
             result = fit_least_squares(potential, train, valid, config.train, console=console)
@@ -92,26 +106,47 @@ def run(
             result = fit(
                 potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True
             )
-        return _judge(RunResult(potential, result, {}, statistics, directory), sets)
+        return _judge(RunResult(potential, result, {}, statistics, directory), sets, world)
 
 
-def _judge(fitted: RunResult, sets: Sets) -> RunResult:
+def _content(config: RunConfig, sets: Sets) -> dict[str, Any]:
+    """What all processes must have alike before they divide any work: the recipe, and the sizes of the sets."""
+    named = {"train": sets.train, "valid": sets.valid, **sets.tests}
+    sizes = {f"set '{name}'": [frame.num_atoms for frame in frames] for name, frames in named.items()}
+    return {"recipe": config.model_dump(mode="json"), **sizes}
+
+
+def _judge(fitted: RunResult, sets: Sets, world: World) -> RunResult:
     """Save the potential, then judge it on the validation and test sets and write what there is to tell."""
-    potential, directory = fitted.potential, fitted.directory
-    frames = choose_frames(sets, potential.elements)
-    save_potential(potential, directory / POTENTIAL_NAME, frames, _summary(fitted))
-    comparisons = {name: compare(potential, found) for name, found in {"valid": sets.valid, **sets.tests}.items()}
+    potential = fitted.potential
+    with world.together():
+        frames = choose_frames(sets, potential.elements)
+        if world.first:
+            save_potential(potential, fitted.directory / POTENTIAL_NAME, frames, _summary(fitted))
+    judged = {"valid": sets.valid, **sets.tests}
+    comparisons = {name: judge_divided(world, potential, found) for name, found in judged.items()}
     outcome = replace(fitted, accuracies={name: accuracy(comparison) for name, comparison in comparisons.items()})
-    save_potential(potential, directory / POTENTIAL_NAME, frames, _summary(outcome))
-    write_json(directory / RESULTS_NAME, _summary(outcome))
-    if isinstance(fitted.fit, FitResult):
-        plot_learning_curve(fitted.fit.history, directory / CURVE_NAME)
-    plot_parity(comparisons, directory / PARITY_NAME)
+    with world.together():
+        if world.first:
+            _write(outcome, comparisons, frames)
     return outcome
 
 
-def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
-    """Return the untrained potential, referenced and scaled by the statistics of the training set."""
+def _write(outcome: RunResult, comparisons: Mapping[str, Comparison], frames: Sequence[Configuration]) -> None:
+    """Write the judged potential, its errors and the figures."""
+    directory = outcome.directory
+    save_potential(outcome.potential, directory / POTENTIAL_NAME, frames, _summary(outcome))
+    write_json(directory / RESULTS_NAME, _summary(outcome))
+    if isinstance(outcome.fit, FitResult):
+        plot_learning_curve(outcome.fit.history, directory / CURVE_NAME)
+    plot_parity(comparisons, directory / PARITY_NAME)
+
+
+def build_potential(config: RunConfig, statistics: Statistics, device: str | None = None) -> Potential:
+    """Return the untrained potential, referenced and scaled by the statistics of the training set.
+
+    It is on ``device``, or that of the recipe.
+    """
     model = config.model.build(tuple(statistics.e0), statistics.average_num_neighbors)
     scales = {"force_rms": statistics.force_rms, "energy_std": statistics.energy_std_per_atom, "none": 1.0}
     shifts = {"mean": statistics.energy_mean_per_atom, "none": 0.0}
@@ -136,7 +171,7 @@ def build_potential(config: RunConfig, statistics: Statistics) -> Potential:
         seed=config.seed,
         backend=config.backend or default_backend(config.device),
     )
-    return potential.to(find_device(config.device))
+    return potential.to(find_device(device or config.device))
 
 
 def _summary(outcome: RunResult) -> dict[str, Any]:

@@ -28,11 +28,11 @@ from clebsch.data.datasets import load_dataset
 from clebsch.data.graph import species_of
 from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError, did_you_mean
-from clebsch.models import MultiACEConfig
 from clebsch.models.reference_frames import missing_elements
 from clebsch.progress import say
 from clebsch.recipe import DatasetSource, FileSource, GradientFit, Part, RunConfig
 from clebsch.run.sources import describe_frames, read_files, say_overlap
+from clebsch.training.distributed import World
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,15 +158,24 @@ def choose_frames(sets: Sets, elements: Sequence[str]) -> list[Configuration]:
     return chosen
 
 
-def build_training_graphs(frames: list[Configuration], model: MultiACEConfig) -> list[Graph]:
-    """Return the graphs of the training set; raises DataError if no atom has a neighbour."""
-    graphs = build_graphs(frames, model.elements, model.r_max)
+def read_together(world: World, config: RunConfig, console: Console | None = None) -> Sets:
+    """Return the sets of a run, which every process reads; what is to be downloaded the first one fetches alone."""
+    alone = isinstance(config.data, DatasetSource) and config.data.download
+    sets = None
+    with world.together():
+        if world.first or not alone:
+            sets = read_sets(config.data, config.seed, console)
+    with world.together():
+        return sets or read_sets(config.data, config.seed, console)
+
+
+def require_neighbors(graphs: Sequence[Graph], r_max: float) -> None:
+    """Raise DataError if no atom of the training set has a neighbour."""
     if graphs and not any(graph.num_edges for graph in graphs):
         raise DataError(
-            f"No two atoms of the training set are closer than r_max = {model.r_max} Å, so there is nothing to learn. "
+            f"No two atoms of the training set are closer than r_max = {r_max} Å, so there is nothing to learn. "
             "Choose a larger model.r_max, and check that the positions are in Å."
         )
-    return graphs
 
 
 def weigh_stress(config: RunConfig, *sets: Sequence[Graph]) -> RunConfig:
@@ -184,7 +193,8 @@ def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:
     """Return graphs and statistics of the training set, for what needs no energies: the E0 of all elements are zero."""
     frames = read_sets(config.data, config.seed).train
     model = config.model.build(find_elements(frames))
-    graphs = build_training_graphs(frames, model)
+    graphs = build_graphs(frames, model.elements, model.r_max)
+    require_neighbors(graphs, model.r_max)
     return graphs, compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
 
 

@@ -18,6 +18,7 @@ from clebsch.errors import BackendError
 from clebsch.files import remove_unfinished, write_file
 from clebsch.run import RESULTS_NAME
 from clebsch.sweep.study import Cell
+from clebsch.training.launchers import alone
 
 try:
     import fcntl
@@ -101,7 +102,7 @@ ENGINES: dict[str, Callable[[Sequence[Cell], Path, EngineConfig], Iterator[tuple
 def run_cell(task: Task) -> int:
     """Train one cell as ``clebsch train`` does, its output in log.txt, and return the exit status."""
     folder = Path(task.working_directory, task.directory)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "COLUMNS": "120"}
+    environment = {**alone(os.environ), "OMP_NUM_THREADS": str(task.threads), "COLUMNS": "120"}
     if task.data is not None:
         environment[ROOT_VARIABLE] = task.data
     command = [sys.executable, "-m", "clebsch", "train", str(folder / RECIPE_NAME)]

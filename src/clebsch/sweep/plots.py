@@ -63,14 +63,13 @@ def plot_effects(groups: Sequence[Group], metric: str, path: Path) -> Path:
 
 
 def plot_study(groups: Sequence[Group], directory: Path) -> list[Path]:
-    """Write all pictures that the sets of the study allow."""
+    """Write all pictures that the sets and axes of the study allow."""
     metrics = force_errors([group.mean for group in groups])
     if not metrics:
         return []
-    paths = [
-        plot_cost(groups, metrics[0], directory / "cost.png"),
-        plot_effects(groups, metrics[-1], directory / "effects.png"),
-    ]
+    paths = [plot_cost(groups, metrics[0], directory / "cost.png")]
+    if groups[0].labels:
+        paths.append(plot_effects(groups, metrics[-1], directory / "effects.png"))
     if len(metrics) > 1:
         paths.append(plot_domains(groups, metrics[0], metrics[-1], directory / "domains.png"))
     return paths

@@ -30,7 +30,8 @@ class StudyConfig(StrictConfig):
         output: folder of the cells, the table and the plots.
         base: a recipe, its path relative to the study's file or its content; its ``output`` and ``seed`` play no part.
         axes: what varies: a dotted key of the recipe and its values, or a name and, by label, the keys set together,
-            shorter keys first. ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``.
+            shorter keys first. ``*`` in a key stands for every entry of a list: ``model.layers.*.correlation``. None
+            for the base alone, with every seed.
         mode: ``grid`` takes every combination; ``each`` the base and, one axis at a time, every other value.
         seeds: of the split, the initial weights and the shuffling; every cell is run with each.
         metric: of the tables and plots, root of the mean square or mean absolute error; what is run is the same.
@@ -38,7 +39,7 @@ class StudyConfig(StrictConfig):
 
     output: Path
     base: str | dict[str, Any]
-    axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(min_length=1)
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = {}
     mode: Literal["grid", "each"] = "grid"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     metric: Literal["rmse", "mae"] = "rmse"

@@ -97,7 +97,8 @@ def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[st
     with explained(path, CHECKPOINT):
         state.restore(tensors, header["counters"])
     current = state.arithmetic()  # the first checkpoints have no such entry, and nothing to compare with
-    state.progress.resumed_with += list_differences(header.get("arithmetic", current), current)
+    stored = {"processes": 1, **header.get("arithmetic", current)}
+    state.progress.resumed_with += list_differences(stored, current)
 
 
 def run_identity(

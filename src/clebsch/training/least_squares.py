@@ -22,6 +22,7 @@ from clebsch.models.terms import Term
 from clebsch.ops import Edges, ElementGroups
 from clebsch.ops.reference import ProductBasis
 from clebsch.progress import say
+from clebsch.training.distributed import World, current
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,23 +95,28 @@ def fit_least_squares(
         ConfigError: the potential is not linear in those weights.
         DataError: there is no energy and no force.
     """
-    started = time.monotonic()
-    require_linear(potential)
-    features = LinearFeatures(potential)
-    matrix, target = _normal_equations(features, train, config)
-    valid_rows = [torch.cat(parts) for parts in zip(*_weighted_rows(features, valid, config), strict=True)]
+    started, world = time.monotonic(), current()
+    with world.together():
+        require_linear(potential)
+        features = LinearFeatures(potential)
+        normal = _normal_equations(features, train, config, world)
+        valid_rows = [torch.cat(parts) for parts in zip(*_weighted_rows(features, valid, config, world), strict=True)]
+    matrix, target = map(world.sum, normal)
     norms = matrix.diagonal().sqrt().clamp(min=1e-300)
     scaled = matrix / norms[:, None] / norms[None, :]
     history, best = [], None
     for ridge in config.ridges:
-        coefficients = _solve(scaled, target / norms, ridge) / norms
-        loss = float((valid_rows[0] @ coefficients - valid_rows[1]).square().sum())
+        coefficients = world.broadcast({"c": _solve(scaled, target / norms, ridge) / norms})["c"].to(norms)
+        squares = (valid_rows[0] @ coefficients - valid_rows[1]).square().sum() if valid_rows else norms.new_zeros(())
+        loss = float(world.sum(squares))
         history.append({"ridge": ridge, "valid_loss": loss})
         say(console, f"ridge {ridge:.0e}: validation loss {loss:.6g}")
         if math.isfinite(loss) and (best is None or loss < best[1]):
             best = (ridge, loss, coefficients)
-    if best is None:
-        raise ConfigError(f"No ridge of {list(config.ridges)} gives a solvable system. Add a larger one.")
+    with world.together():
+        if best is None:
+            raise ConfigError(f"No ridge of {list(config.ridges)} gives a solvable system. Add a larger one.")
+    assert best is not None
     features.set_coefficients(best[2])
     return LeastSquaresResult(best[0], best[1], history, len(norms), time.monotonic() - started)
 
@@ -157,6 +163,7 @@ class LinearFeatures:
         descriptor = self.product_basis.descriptor
         self.product = ProductBasis(descriptor, potential.dtype).to(potential.device)
         self.num_couplings = sum(block.coupling.num_paths for block in descriptor.blocks)
+        self.num_columns = len(potential.elements) * self.num_couplings * potential.config.model.num_channels
 
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy rows [graphs, columns] and force rows [3 atoms, columns] such that E = rows c, F = rows c."""
@@ -248,9 +255,9 @@ def _contract(slopes: torch.Tensor, gradients: torch.Tensor, centers: torch.Tens
 
 
 def _weighted_rows(
-    features: LinearFeatures, graphs: Sequence[Graph], config: LeastSquaresConfig
+    features: LinearFeatures, graphs: Sequence[Graph], config: LeastSquaresConfig, world: World
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Rows and targets, scaled so that their squared residuals sum to the loss."""
+    """Rows and targets of this process, scaled so that the squared residuals of all sum to the loss."""
     num_components = 3 * sum(graph.num_atoms for graph in graphs if graph.counts("forces"))
     num_energies = sum(graph.counts("energy") for graph in graphs)
     if not num_components + num_energies:
@@ -258,7 +265,9 @@ def _weighted_rows(
     energy_factor = math.sqrt(config.energy_weight / max(num_energies, 1))
     force_factor = math.sqrt(config.forces_weight / max(num_components, 1))
     sampler = BatchSampler([graph.num_atoms for graph in graphs], batch_size=config.batch_size, shuffle=False)
-    for indices in sampler.batches():
+    batches = sampler.batches()
+    mine = world.portion([sum(graphs[index].num_edges for index in indices) for indices in batches])
+    for indices in batches[mine.start : mine.stop]:
         batch = collate([graphs[index] for index in indices])
         energy_rows, force_rows = features(batch)
         energy, forces = features.constant(batch)
@@ -272,18 +281,17 @@ def _weighted_rows(
 
 
 def _normal_equations(
-    features: LinearFeatures, graphs: Sequence[Graph], config: LeastSquaresConfig
+    features: LinearFeatures, graphs: Sequence[Graph], config: LeastSquaresConfig, world: World
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """X^T X and X^T y, accumulated over batches."""
-    matrix = target = None
-    for rows, values in _weighted_rows(features, graphs, config):
-        if matrix is None or target is None:
-            matrix = rows.new_zeros(rows.shape[1], rows.shape[1])
-            target = rows.new_zeros(rows.shape[1])
+    """X^T X and X^T y of this process, accumulated over batches."""
+    if not graphs:
+        raise DataError("The training set is empty. Give at least one labelled configuration.")
+    columns = features.num_columns
+    matrix = torch.zeros(columns, columns, dtype=torch.float64, device=features.potential.device)
+    target = matrix.new_zeros(columns)
+    for rows, values in _weighted_rows(features, graphs, config, world):
         matrix.addmm_(rows.T, rows)
         target.addmv_(rows.T, values)
-    if matrix is None or target is None:
-        raise DataError("The training set is empty. Give at least one labelled configuration.")
     return matrix, target
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -47,7 +48,9 @@ class LossConfig(keys_of_table({**_WEIGHTS, **_DELTAS})):
         return tuple(quantity for quantity in QUANTITIES if self.weight(quantity) > 0)
 
 
-def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def loss(
+    prediction: Prediction, batch: Batch, config: LossConfig, counts: Mapping[str, int] | None = None
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss of one batch and its weighted parts, which sum to it.
 
     L = w_E mean_graphs a p((E - E_ref) / N) + w_F mean_components a p(F - F_ref) + w_S mean_components a p(S - S_ref)
@@ -58,6 +61,8 @@ def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torc
         prediction: energies [graphs] eV, forces [atoms, 3] eV/Å, stress [graphs, 3, 3] eV/Å^3, …; float64 energies.
         batch: the labels, in the same shapes and units, and the weights of the configurations.
         config: weights and penalty.
+        counts: numbers of components that the means are over, by quantity, if the batch is a part of another
+            (`count_components`): the losses of all parts then sum to that of the whole.
 
     Raises:
         DataError: the batch has no label of any quantity with a weight, or one that has is not predicted.
@@ -66,7 +71,7 @@ def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torc
         names = ", ".join(config.fitted)
         raise DataError(f"The batch has no labels of what is fitted ({names}). Label it, or change the weights.")
     parts = {
-        quantity: config.weight(quantity) * _mean(quantity, prediction, batch, config)
+        quantity: config.weight(quantity) * _mean(quantity, prediction, batch, config, counts)
         if quantity in batch.labels
         else prediction.energy.new_zeros(())
         for quantity in config.fitted
@@ -75,18 +80,30 @@ def loss(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[torc
     return total, {quantity: part.detach() for quantity, part in parts.items()}
 
 
-def _mean(quantity: str, prediction: Prediction, batch: Batch, config: LossConfig) -> torch.Tensor:
+def count_components(graphs: Sequence[Graph], config: LossConfig) -> dict[str, int]:
+    """Return how many components of every fitted quantity have a label and a weight above zero in ``graphs``."""
+    return {
+        name: sum(math.prod(QUANTITIES[name].shape(graph.num_atoms)) for graph in graphs if graph.counts(name))
+        for name in config.fitted
+    }
+
+
+def _mean(
+    quantity: str, prediction: Prediction, batch: Batch, config: LossConfig, counts: Mapping[str, int] | None
+) -> torch.Tensor:
     """Mean penalty over the components of what has a label, times the weights of the configurations."""
     difference, weights = residual(quantity, prediction, batch), batch.weights.get(quantity)
     if weights is None:
-        return penalty(difference, quantity, config).mean()
+        values = penalty(difference, quantity, config)
+        return values.mean() if counts is None else values.sum() / counts[quantity]
     if QUANTITIES[quantity].of == "atom":
         weights = weights.index_select(0, batch.graph_index)
     weights = weights.reshape(-1, *[1] * (difference.dim() - 1)).expand_as(difference)
     counted = weights > 0
     # What is not counted may be undefined, such as the stress of a molecule, and so may be its derivative.
     values = penalty(torch.where(counted, difference, 0.0), quantity, config)
-    return (weights * values).sum() / counted.sum().clamp(min=1)
+    count = counted.sum().clamp(min=1) if counts is None else max(1, counts[quantity])
+    return (weights * values).sum() / count
 
 
 def residual(quantity: str, prediction: Prediction, batch: Batch) -> torch.Tensor:

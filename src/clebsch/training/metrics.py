@@ -24,20 +24,23 @@ class MetricsFile:
     """JSON-lines file with one record per completed epoch.
 
     Args:
-        path: file to write.
+        path: file to write; None for one that another process writes.
         epochs: keep the records already in the file up to this epoch (those of a resumed run) and drop later ones.
     """
 
-    def __init__(self, path: str | Path, epochs: int = 0) -> None:
-        self.path = Path(path)
-        self.history = [record for record in read_metrics(self.path) if record["epoch"] <= epochs]
-        write_file(self.path, "".join(_line(record) for record in self.history))
+    def __init__(self, path: str | Path | None, epochs: int = 0) -> None:
+        self.path = None if path is None else Path(path)
+        self.history: list[Record] = []
+        if self.path is not None:
+            self.history = [record for record in read_metrics(self.path) if record["epoch"] <= epochs]
+            write_file(self.path, "".join(_line(record) for record in self.history))
 
     def append(self, record: Record) -> None:
         """Add ``record`` to the history and the file."""
         self.history.append(record)
-        with explained(self.path), open(self.path, "a") as file:
-            file.write(_line(record))
+        if self.path is not None:
+            with explained(self.path), open(self.path, "a") as file:
+                file.write(_line(record))
 
 
 def read_metrics(path: str | Path) -> list[Record]:

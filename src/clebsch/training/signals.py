@@ -15,10 +15,14 @@ class StopSignals:
     """Within the block, the first of the signals is kept in ``received``; a second one acts as it does elsewhere.
 
     Only the main thread can receive signals: in others nothing is changed.
+
+    Args:
+        forwarded: whether what has started this process passes signals on: what comes twice is then one signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forwarded: bool = False) -> None:
         self.received: signal.Signals | None = None
+        self.forwarded = forwarded
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -34,11 +38,12 @@ class StopSignals:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        self.__exit__()
+        if not self.forwarded:
+            self.__exit__()
 
-    def leave(self) -> None:
-        """End the program as the signal asks: KeyboardInterrupt for Ctrl-C, else exit status 128 + its number."""
-        if self.received == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.received is not None:
-            raise SystemExit(128 + self.received)
+
+def leave(received: signal.Signals) -> None:
+    """End the program as a signal asks: KeyboardInterrupt for Ctrl-C, else exit status 128 + its number."""
+    if received == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from clebsch.data import BatchSampler
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import with_prefix, without_prefix
+from clebsch.training.distributed import ALONE, World
 from clebsch.training.ema import ExponentialMovingAverage
 from clebsch.training.optimizers import load_optimizer_tensors, optimizer_tensors
 from clebsch.training.schedules import Schedule
@@ -57,6 +59,7 @@ class TrainingState:
         progress: counters.
         best: averaged weights of the best epoch.
         loss_sums: weighted parts of the training loss, summed over the batches of the running epoch.
+        world: the processes that train together; all of them have the same state.
     """
 
     potential: Potential
@@ -68,6 +71,7 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     loss_sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    world: World = ALONE
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return weights, buffers, averages, best weights, optimiser moments and the loss sums of the running epoch."""
@@ -87,6 +91,7 @@ class TrainingState:
             "threads": torch.get_num_threads(),
             "device": str(potential.device),
             "dtype": str(potential.dtype).removeprefix("torch."),
+            "processes": self.world.size,
         }
 
     def counters(self) -> dict[str, Any]:
@@ -107,3 +112,22 @@ class TrainingState:
         self.loss_sums = {name: value.to(device) for name, value in without_prefix("loss_sums", tensors).items()}
         self.progress = Progress(**counters["progress"])
         self.schedule.load_state_dict(counters["schedule"])
+
+    def synchronize(self) -> None:
+        """Take the state of the first process."""
+        tensors, counters = self.world.broadcast(self.tensors()), self.world.share(self.counters())
+        if not self.world.first:
+            self.restore(tensors, counters)
+
+    def require_equal_weights(self) -> None:
+        """Raise DataError unless weights and averages are, bit for bit, those of the first process."""
+        self.world.require_same(
+            lambda: {f"the weights after epoch {self.progress.epoch}": self._digest()},
+            "Let all processes run the same versions on machines of one kind, and start again.",
+        )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for value in (*self.potential.state_dict().values(), *self.ema.average.values()):
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()

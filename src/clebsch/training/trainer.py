@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,32 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clebsch.data import QUANTITIES, Batch, BatchSampler, Graph, collate
-from clebsch.data.quantities import derivatives
-from clebsch.errors import CheckpointError, ClebschError, ConfigError, DataError
+from clebsch.data import QUANTITIES, BatchSampler, Graph
+from clebsch.errors import CheckpointError, ConfigError, DataError
 from clebsch.files import explained
 from clebsch.models.potential import Potential
 from clebsch.progress import say
 from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_newest, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
+from clebsch.training.distributed import World, current
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
-from clebsch.training.loss import LossConfig, loss, require_labels
+from clebsch.training.loss import require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
 from clebsch.training.optimizers import set_lr
 from clebsch.training.schedules import Schedule, stage_at
-from clebsch.training.signals import StopSignals
+from clebsch.training.signals import StopSignals, leave
 from clebsch.training.state import TrainingState
+from clebsch.training.step import NonFiniteLossError, take_step
 from clebsch.training.terms import loss_terms
 from clebsch.training.validation import labelled_quantities, validate
+from clebsch.training.watch import Clock, Watch
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 METRICS_NAME = "metrics.jsonl"
-
-
-class NonFiniteLossError(ClebschError):
-    """A loss, or the weights it has led to, is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -92,70 +89,88 @@ def fit(
         OutputError: a file cannot be written; the last one is still there.
         NonFiniteLossError: the loss of a batch is NaN or infinite.
     """
-    _check(potential, train, valid, config)
-    directory = Path(directory)
-    with explained(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    checkpoint = directory / CHECKPOINT_NAME
-    identity = run_identity(potential, config.course(), train, valid, seed)
-    state = _start(potential, train, config, seed)
-    if has_checkpoint(directory):
-        _resume(state, identity, config, directory, console, wanted=resume)
-    metrics, table = MetricsFile(directory / METRICS_NAME, state.progress.epoch), EpochTable(console)
-    clock = _Clock(config, state.progress.seconds)
+    world, directory = current(), Path(directory)
+    console = world.console(console)
+    state, identity = _prepare(potential, train, valid, config, seed)
+    with world.together():
+        if world.first:
+            with explained(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+            if has_checkpoint(directory):
+                _resume(state, identity, config, directory, console, wanted=resume)
+    state.synchronize()
+    with world.together():
+        metrics = MetricsFile(directory / METRICS_NAME if world.first else None, state.progress.epoch)
+    table, clock = EpochTable(console), Clock(config, state.progress.seconds)
+    say(console, _divided(world, config))
 
     def keep() -> None:
+        clock.saved()
         state.progress.seconds = clock.seconds()
-        _save(checkpoint, state, identity)
+        with world.together():
+            if world.first:
+                _save(directory / CHECKPOINT_NAME, state, identity)
 
-    with StopSignals() as signals:
-        while (stopped_by := _stop_reason(state, config, clock, signals)) is None:
+    with StopSignals(forwarded=world.size > 1) as signals:
+        watch = Watch(clock, signals, world)
+        while (stopped_by := _stop_reason(state, config, watch)) is None:
             _enter_stage(state, config)
-            if not _train_epoch(state, train, config, clock, signals, keep):
+            if not _train_epoch(state, train, config, watch, keep):
                 continue  # Stopped within the epoch: the loop ends, and the checkpoint keeps the place.
-            record = _end_epoch(state, valid, config, clock)
-            metrics.append(record)
+            record, due = world.share([_end_epoch(state, valid, config, clock), clock.checkpoint_due()])
+            with world.together():
+                metrics.append(record)
             table.row(record, best=state.progress.best_epoch == state.progress.epoch)
-            if clock.checkpoint_due():
+            if due:
                 keep()
         keep()
-        if signals.received:
-            say(console, _how_to_continue(stopped_by, checkpoint, state, config))
-            signals.leave()
-    return _finish(state, config, metrics, stopped_by, console)
+        watch.look()
+        if watch.signal:
+            say(console, _how_to_continue(stopped_by, directory / CHECKPOINT_NAME, state, config))
+            leave(watch.signal)
+    return _finish(state, config, world.share(metrics.history), stopped_by, console)
 
 
 def _finish(
-    state: TrainingState, config: TrainConfig, metrics: MetricsFile, stopped_by: str, console: Console | None
+    state: TrainingState, config: TrainConfig, history: list[Record], stopped_by: str, console: Console | None
 ) -> FitResult:
     """Give the potential its best weights, and say and return how it went."""
     progress = state.progress
     copy_parameters(state.best or state.ema.average, state.potential)
     best = f"best epoch {progress.best_epoch}, {config.best_by} {progress.best_validation}"
     say(console, f"Stopped by {stopped_by} after epoch {progress.epoch}; {best}.")
-    return FitResult(progress.best_epoch, progress.best_validation, metrics.history, stopped_by, progress.seconds)
+    return FitResult(progress.best_epoch, progress.best_validation, history, stopped_by, progress.seconds)
 
 
-class _Clock:
-    """Wall time of this call, and of the run with what earlier calls have spent."""
+def _prepare(
+    potential: Potential, train: Sequence[Graph], valid: Sequence[Graph], config: TrainConfig, seed: int
+) -> tuple[TrainingState, dict[str, Any]]:
+    """The state of a training at its start and the identity of the run, which are the same in all processes."""
+    world = current()
+    with world.together():
+        _check(potential, train, valid, config)
+        state = TrainingState(
+            potential=potential,
+            optimizer=config.optimizer.build(potential),
+            ema=ExponentialMovingAverage(potential, config.ema_decay),
+            schedule=Schedule(config.schedule, config.max_epochs),
+            sampler=_sampler(train, config, shuffle=True, seed=seed),
+            terms=loss_terms(config, potential, train, seed),
+            world=world,
+        )
+        identity = run_identity(potential, config.course(), train, valid, seed)
+    world.require_same(lambda: identity, "Give all processes the same recipe and the same files.")
+    return state, identity
 
-    def __init__(self, config: TrainConfig, spent: float) -> None:
-        self._started = self._saved = time.monotonic()
-        self._spent = spent
-        self._limit = float("inf") if config.max_seconds is None else config.max_seconds
-        self._interval = config.checkpoint_seconds
 
-    def seconds(self) -> float:
-        return self._spent + time.monotonic() - self._started
-
-    def expired(self) -> bool:
-        return time.monotonic() - self._started >= self._limit
-
-    def checkpoint_due(self) -> bool:
-        now = time.monotonic()
-        due = now - self._saved >= self._interval
-        self._saved = now if due else self._saved
-        return due
+def _divided(world: World, config: TrainConfig) -> list[str]:
+    """What is said of several processes."""
+    if world.size == 1:
+        return []
+    lines = [f"{world.size} processes divide every batch; threads of each: {torch.get_num_threads()}."]
+    if config.batch_unit == "configurations" and config.batch_size < world.size:
+        lines.append(f"note: batch_size is {config.batch_size}, so some processes have nothing to do in a step")
+    return lines
 
 
 def _check(potential: Potential, train: Sequence[Graph], valid: Sequence[Graph], config: TrainConfig) -> None:
@@ -219,26 +234,16 @@ def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, see
     return BatchSampler(num_atoms, batch_size=config.batch_size, shuffle=shuffle, seed=seed)
 
 
-def _start(potential: Potential, train: Sequence[Graph], config: TrainConfig, seed: int) -> TrainingState:
-    return TrainingState(
-        potential=potential,
-        optimizer=config.optimizer.build(potential),
-        ema=ExponentialMovingAverage(potential, config.ema_decay),
-        schedule=Schedule(config.schedule, config.max_epochs),
-        sampler=_sampler(train, config, shuffle=True, seed=seed),
-        terms=loss_terms(config, potential, train, seed),
-    )
-
-
-def _stop_reason(state: TrainingState, config: TrainConfig, clock: _Clock, signals: StopSignals) -> str | None:
+def _stop_reason(state: TrainingState, config: TrainConfig, watch: Watch) -> str | None:
     progress = state.progress
-    if signals.received:
-        return signals.received.name
+    watch.look()
+    if watch.signal:
+        return watch.signal.name
     if progress.epoch >= config.max_epochs:
         return "max_epochs"
     if config.patience is not None and progress.epoch - (progress.best_epoch or 0) >= config.patience:
         return "patience"
-    return "max_seconds" if clock.expired() else None
+    return "max_seconds" if watch.expired else None
 
 
 def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
@@ -250,12 +255,7 @@ def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
 
 
 def _train_epoch(
-    state: TrainingState,
-    graphs: Sequence[Graph],
-    config: TrainConfig,
-    clock: _Clock,
-    signals: StopSignals,
-    keep: Callable[[], None],
+    state: TrainingState, graphs: Sequence[Graph], config: TrainConfig, watch: Watch, keep: Callable[[], None]
 ) -> bool:
     """Take the steps that are left in this epoch; False if the time has run out, or a signal has come, before its end.
 
@@ -270,12 +270,12 @@ def _train_epoch(
     state.loss_sums = {part: state.loss_sums[part] if progress.batch else zero.clone() for part in parts}
     batches = state.sampler.batches(progress.epoch)
     for indices in batches[progress.batch :]:
-        if signals.received or clock.expired():
+        if watch.look():
             return False
-        if progress.batch and clock.checkpoint_due():
+        if progress.batch and watch.checkpoint_due:
             keep()
         set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
-        _step(state, [graphs[index] for index in indices], loss_config, config)
+        take_step(state, [graphs[index] for index in indices], loss_config, config)
         progress.batch += 1
         progress.step += 1
     for total in state.loss_sums.values():
@@ -285,70 +285,22 @@ def _train_epoch(
     return True
 
 
-def _step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig, config: TrainConfig) -> None:
-    """One step: forward, backward, check, clip, update, average."""
-    potential, optimizer = state.potential, state.optimizer
-    batch = collate(graphs).to(potential.device)
-    total, parts = _loss(state, batch, loss_config)
-    # On a GPU the loss travels to the host while the backward pass runs, so that checking it costs no idle time.
-    value = total.detach().to("cpu", non_blocking=True)
-    copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
-    optimizer.zero_grad(set_to_none=True)
-    # Only for the weights: second derivatives by the positions would cost as much again.
-    total.backward(inputs=[parameter for group in optimizer.param_groups for parameter in group["params"]])
-    if copied is not None:
-        copied.synchronize()
-    if not torch.isfinite(value):
-        raise _non_finite(parts, state, graphs)
-    if config.max_grad_norm is not None:
-        torch.nn.utils.clip_grad_norm_(potential.parameters(), config.max_grad_norm)
-    optimizer.step()
-    state.ema.update()
-    for quantity, part in parts.items():
-        state.loss_sums[quantity] += part
-
-
-def _loss(state: TrainingState, batch: Batch, loss_config: LossConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss of ``batch`` with the terms that act in this step, and its weighted parts."""
-    potential, step = state.potential, state.progress.step
-    there = [name for name in loss_config.fitted if name in batch.labels]
-    prediction = potential(batch, **derivatives(there), create_graph=True)
-    total, parts = loss(prediction, batch, loss_config)
-    for term in state.terms:
-        if term.acts(step):
-            part = term.weight * term.value(potential, step)
-            total, parts[term.name] = total + part, part.detach()
-    return total, parts
-
-
-def _non_finite(parts: Mapping[str, torch.Tensor], state: TrainingState, graphs: Sequence[Graph]) -> NonFiniteLossError:
-    """The error that blames the terms if the parts of the data are finite, else the batch."""
-    shares = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
-    found = f"The loss of step {state.progress.step + 1} is not finite: {shares}."
-    broken = {name for name, part in parts.items() if not part.isfinite()}
-    diagnoses = {term.name: term.diagnosis for term in state.terms if term.name in broken}
-    if broken and broken == set(diagnoses):
-        return NonFiniteLossError(" ".join((found, *diagnoses.values())))
-    origins = ", ".join(graph.origin for graph in graphs)
-    return NonFiniteLossError(
-        f"{found} The batch holds {origins}. No step was taken. Check the geometries and labels of these "
-        "configurations; if they are right, lower optimizer.lr or max_grad_norm and start again."
-    )
-
-
-def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig, clock: _Clock) -> Record:
+def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig, clock: Clock) -> Record:
     """Validate the averaged weights, keep them if they are the best, and return the record of the epoch."""
     progress, potential = state.progress, state.potential
+    state.require_equal_weights()
     with state.ema.applied(potential):
         batches = _sampler(valid, config, shuffle=False).batches()
-        scores = validate(potential, valid, batches, config.loss_config(progress.stage))
+        loss_config = config.loss_config(progress.stage)
+        scores = state.world.share(validate(potential, valid, batches, loss_config, state.world))
     quantity = config.best_by.removesuffix("_rmse")
     score = scores["loss" if quantity == "loss" else QUANTITIES[quantity].validation_metric]
-    if not math.isfinite(score):
-        raise NonFiniteLossError(
-            f"{config.best_by} of the validation set is {score} after epoch {progress.epoch}: "
-            "the weights have diverged. Lower optimizer.lr or max_grad_norm and start again."
-        )
+    with state.world.together():
+        if not math.isfinite(score):
+            raise NonFiniteLossError(
+                f"{config.best_by} of the validation set is {score} after epoch {progress.epoch}: "
+                "the weights have diverged. Lower optimizer.lr or max_grad_norm and start again."
+            )
     improved = progress.best_validation is None or score < progress.best_validation
     if improved:
         progress.best_epoch, progress.best_validation = progress.epoch, score

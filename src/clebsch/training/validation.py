@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from clebsch.data import QUANTITIES, Graph
-from clebsch.evaluation.accuracy import accuracy, compare_batches
+from clebsch.evaluation.accuracy import accuracy
 from clebsch.models.potential import Potential
+from clebsch.training.distributed import ALONE, World
+from clebsch.training.division import compare_divided
 from clebsch.training.loss import LossConfig, penalty
 
 
@@ -20,7 +22,11 @@ def labelled_quantities(graphs: Sequence[Graph], config: LossConfig) -> tuple[st
 
 
 def validate(
-    potential: Potential, graphs: Sequence[Graph], batches: Sequence[Sequence[int]], config: LossConfig
+    potential: Potential,
+    graphs: Sequence[Graph],
+    batches: Sequence[Sequence[int]],
+    config: LossConfig,
+    world: World = ALONE,
 ) -> dict[str, float]:
     """Return ``loss`` and the root mean square errors of ``potential`` over ``graphs``.
 
@@ -32,12 +38,13 @@ def validate(
         graphs: labelled graphs.
         batches: indices into ``graphs``; each index once.
         config: weights and penalty of the loss.
+        world: the processes that divide the batches.
 
     Returns:
         ``loss`` and, for every labelled quantity, its ``validation_metric``: meV/atom, meV/Å, meV/Å^3.
     """
-    parts = ([graphs[index] for index in indices] for indices in batches)
-    comparison = compare_batches(potential, parts, labelled_quantities(graphs, config))
+    parts = [[graphs[index] for index in indices] for indices in batches]
+    comparison = compare_divided(world, potential, parts, labelled_quantities(graphs, config))
     loss = 0.0
     for name in config.fitted:
         residual = comparison.error(name, per_atom=QUANTITIES[name].per_atom)
