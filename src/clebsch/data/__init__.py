@@ -10,12 +10,14 @@ from clebsch.data.configuration import Configuration, find_elements
 from clebsch.data.datasets import Dataset, load_dataset
 from clebsch.data.labels import LabelKeys
 from clebsch.data.neighbors import neighbor_list
+from clebsch.data.pack import Pack, is_pack, write_pack
 from clebsch.data.quantities import QUANTITIES, Quantity
 from clebsch.data.reading import find_isolated_atoms, read_configurations, read_isolated_atoms
 from clebsch.data.splits import Blocks, Last, split, split_trajectories
 
 if TYPE_CHECKING:
     from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
+    from clebsch.data.packed_graphs import PackedGraphs, elements_of, expect, labelled, sizes_of, some_of
     from clebsch.data.statistics import (
         E0Fit,
         Statistics,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # torch takes a second to import, and reading needs none of it.
 _NEEDS_TORCH = {
     **dict.fromkeys(("Batch", "Graph", "build_graph", "build_graphs", "collate"), "graph"),
+    **dict.fromkeys(("PackedGraphs", "elements_of", "expect", "labelled", "sizes_of", "some_of"), "packed_graphs"),
     **dict.fromkeys(
         ("E0Fit", "Statistics", "compute_statistics", "fit_e0", "shortest_distances", "undetermined"), "statistics"
     ),
@@ -44,23 +47,32 @@ __all__ = [
     "Graph",
     "LabelKeys",
     "Last",
+    "Pack",
+    "PackedGraphs",
     "Quantity",
     "Statistics",
     "build_graph",
     "build_graphs",
     "collate",
     "compute_statistics",
+    "elements_of",
+    "expect",
     "find_elements",
     "find_isolated_atoms",
     "fit_e0",
+    "is_pack",
+    "labelled",
     "load_dataset",
     "neighbor_list",
     "read_configurations",
     "read_isolated_atoms",
     "shortest_distances",
+    "sizes_of",
+    "some_of",
     "split",
     "split_trajectories",
     "undetermined",
+    "write_pack",
 ]
 
 

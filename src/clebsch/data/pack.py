@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -118,10 +118,20 @@ class Pack(Sequence[Configuration]):
         names: what is written in the index.
         indices: which configurations, in which order.
         digest: SHA-256 of the content of the pack.
+        factors: on the weights, [config types, quantities].
     """
 
-    def __init__(self, shards: Sequence[_Shard], names: dict[str, Any], indices: np.ndarray, digest: str) -> None:
+    def __init__(
+        self,
+        shards: Sequence[_Shard],
+        names: dict[str, Any],
+        indices: np.ndarray,
+        digest: str,
+        factors: np.ndarray | None = None,
+    ) -> None:
         self._shards, self._names, self._indices, self._digest = shards, names, indices, digest
+        shape = len(names["config_types"]), len(names["quantities"])
+        self._factors = np.ones(shape) if factors is None else factors
         self._first = np.cumsum([0, *(len(shard.starts) - 1 for shard in shards)])
 
     @classmethod
@@ -165,7 +175,17 @@ class Pack(Sequence[Configuration]):
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Pack:
         """Return some of the configurations."""
-        return Pack(self._shards, self._names, self._indices[np.asarray(indices, dtype=np.int64)], self._digest)
+        chosen = self._indices[np.asarray(indices, dtype=np.int64)]
+        return Pack(self._shards, self._names, chosen, self._digest, self._factors)
+
+    def weighted(self, weights: Mapping[str, Mapping[str, float]]) -> Pack:
+        """Return the configurations with further factors on their weights, by config_type and quantity."""
+        factors = self._factors.copy()
+        for config_type, by_quantity in weights.items():
+            for quantity, factor in by_quantity.items():
+                place = self._names["config_types"].index(config_type), self._names["quantities"].index(quantity)
+                factors[place] *= factor
+        return Pack(self._shards, self._names, self._indices, self._digest, factors)
 
     def some(self, most: int) -> list[Configuration]:
         """Return all configurations, or as many as ``most`` at equal steps."""
@@ -175,7 +195,7 @@ class Pack(Sequence[Configuration]):
     @property
     def digest(self) -> str:
         """SHA-256 of the content and of which configurations these are."""
-        return hashlib.sha256(self._digest.encode() + self._indices.tobytes()).hexdigest()
+        return hashlib.sha256(self._digest.encode() + self._indices.tobytes() + self._factors.tobytes()).hexdigest()
 
     @property
     def num_atoms(self) -> np.ndarray:
@@ -186,6 +206,11 @@ class Pack(Sequence[Configuration]):
     def files(self) -> list[str]:
         """The file that every configuration comes from."""
         return [self._names["files"][number] for number in self._column("file")]
+
+    @property
+    def config_types(self) -> list[str]:
+        """The kind of every configuration."""
+        return [self._names["config_types"][number] for number in self._column("config_type")]
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -207,9 +232,12 @@ class Pack(Sequence[Configuration]):
 
     def counts(self, quantity: str) -> np.ndarray:
         """Return for every configuration whether it has a label of ``quantity`` and a weight above zero."""
-        column = self._names["quantities"].index(quantity) if quantity in self._names["quantities"] else None
         there = self.labelled(quantity)
-        return there if column is None else there & (self._column("weights")[:, column] > 0)
+        if quantity not in self._names["quantities"]:
+            return there
+        column = self._names["quantities"].index(quantity)
+        weights = self._column("weights")[:, column] * self._factors[self._column("config_type"), column]
+        return there & (weights > 0)
 
     def energies(self) -> np.ndarray:
         """Return the energy labels (eV) of all configurations, NaN if there is none."""
@@ -248,7 +276,9 @@ class Pack(Sequence[Configuration]):
                 value = np.array(columns[name][atoms if quantity.of == "atom" else row])
                 if not np.isnan(value).any():
                     labels[name] = value
-        weights = dict(zip(self._names["quantities"], columns["weights"][row].tolist(), strict=True))
+        kind = int(columns["config_type"][row])
+        factors = columns["weights"][row] * self._factors[kind]
+        weights = dict(zip(self._names["quantities"], factors.tolist(), strict=True))
         file, frame = self._names["files"][int(columns["file"][row])], int(columns["number"][row])
         return Configuration(
             numbers=columns["numbers"][atoms],
@@ -257,7 +287,7 @@ class Pack(Sequence[Configuration]):
             pbc=columns["pbc"][row],
             labels=labels,
             weights={name: weight for name, weight in weights.items() if weight != 1.0},
-            config_type=self._names["config_types"][int(columns["config_type"][row])],
+            config_type=self._names["config_types"][kind],
             origin=f"{file}, frame {frame}" if frame >= 0 else file,
         )
 

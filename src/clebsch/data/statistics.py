@@ -12,6 +12,7 @@ from ase.data import atomic_numbers
 
 from clebsch.data.configuration import Configuration
 from clebsch.data.graph import Graph
+from clebsch.data.pack import Pack
 from clebsch.errors import DataError
 
 # Atoms bind with a few eV each: a larger mean says that E0 belong to other energies than the labels.
@@ -75,13 +76,9 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
     Raises:
         DataError: no configuration has an energy, or one holds another element.
     """
-    configurations = [configuration for configuration in configurations if configuration.counts("energy")]
-    if not configurations:
+    counts, energies = _labelled_compositions(configurations, elements)
+    if not len(energies):
         raise DataError("E0 cannot be fitted: no configuration has an energy. Name the energy key, or give E0.")
-    for configuration in configurations:
-        check_e0(dict.fromkeys(elements), configuration.symbols, f"the element list ({configuration.origin})")
-    counts = _compositions(configurations, elements)
-    energies = np.array([float(configuration.labels["energy"]) for configuration in configurations])
     solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=1e-10)
     per_atom = (energies - counts @ solution) / counts.sum(axis=1)
     return E0Fit(
@@ -91,6 +88,21 @@ def fit_e0(configurations: Sequence[Configuration], elements: Sequence[str]) -> 
         rmse_per_atom=float(np.sqrt(np.mean(per_atom**2))),
         note=_fit_note(counts, elements, int(rank)),
     )
+
+
+def _labelled_compositions(
+    configurations: Sequence[Configuration], elements: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of atoms [configurations, elements] and energies (eV) of those that have one with a weight."""
+    if isinstance(configurations, Pack):
+        check_e0(dict.fromkeys(elements), configurations.elements, "the element list")
+        there = configurations.counts("energy")
+        return configurations.compositions(elements)[there], configurations.energies()[there]
+    configurations = [configuration for configuration in configurations if configuration.counts("energy")]
+    for configuration in configurations:
+        check_e0(dict.fromkeys(elements), configuration.symbols, f"the element list ({configuration.origin})")
+    energies = np.array([float(configuration.labels["energy"]) for configuration in configurations])
+    return _compositions(configurations, elements), energies
 
 
 def undetermined(
@@ -118,6 +130,8 @@ def undetermined(
 
 def _compositions(configurations: Sequence[Configuration], elements: Sequence[str]) -> np.ndarray:
     """Numbers of atoms [configurations, elements]."""
+    if isinstance(configurations, Pack):
+        return configurations.compositions(elements)
     numbers = [atomic_numbers[symbol] for symbol in elements]
     rows = [[np.count_nonzero(found.numbers == number) for number in numbers] for found in configurations]
     return np.array(rows, dtype=float).reshape(-1, len(elements))

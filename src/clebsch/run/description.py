@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase.data import atomic_numbers, covalent_radii
 
-from clebsch.data import QUANTITIES, Statistics
+from clebsch.data import QUANTITIES, Statistics, labelled
 from clebsch.evaluation import Description, describe
 from clebsch.models import Potential
 from clebsch.models.serialization import read_potential_config, read_potential_header
@@ -31,7 +31,7 @@ def describe_start(
 
 def _labels(sets: Sets, settings: GradientFit | LeastSquaresFit) -> Iterator[str]:
     """What of the training set is labelled, what of it is not trained on, and which isolated atoms are left aside."""
-    labels = {name: sum(name in frame.labels for frame in sets.train) for name in QUANTITIES}
+    labels = {name: int(labelled(sets.train, name).sum()) for name in QUANTITIES}
     unused = [name for name, count in labels.items() if count and name not in settings.fitted]
     yield "training labels: " + (", ".join(f"{name} {count}" for name, count in labels.items() if count) or "none")
     if unused:

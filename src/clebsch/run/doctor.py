@@ -11,9 +11,12 @@ from clebsch.data import (
     Configuration,
     LabelKeys,
     Last,
+    Pack,
     find_elements,
     find_isolated_atoms,
     fit_e0,
+    is_pack,
+    some_of,
     undetermined,
 )
 from clebsch.data.statistics import LARGEST_BINDING, check_e0
@@ -27,6 +30,8 @@ from clebsch.run.sources import describe_frames, read_source_files
 if TYPE_CHECKING:
     from rich.console import Console
 
+# Configurations of a pack that are looked at, before training and by `diagnose`.
+FEW, MOST_OF_PACK = 1000, 5000
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
@@ -65,7 +70,8 @@ def diagnose(
 
 def look_over(sets: Sets, source: DatasetSource | FileSource) -> list[str]:
     """Return lines about what a moment's look finds wrong with the data of a run; `diagnose` looks closer."""
-    found = quick_look({"train": sets.train, "valid": sets.valid, **sets.tests}, drawn=_is_drawn(source))
+    named = {"train": sets.train, "valid": sets.valid, **sets.tests}
+    found = quick_look({name: some_of(frames, FEW) for name, frames in named.items()}, drawn=_is_drawn(source))
     lines = [f"{item.subject}: {item.text.rstrip('.')}. {item.cure}".rstrip() for item in found]
     return [*lines, "`clebsch doctor` looks closer."] if lines else []
 
@@ -101,7 +107,8 @@ def _sets_of(config: RunConfig, findings: list[Finding]) -> dict[str, list[Confi
     source = config.data
     if isinstance(source, DatasetSource):
         sets = read_sets(source, config.seed)
-        return {"train": sets.train, "valid": sets.valid, **sets.tests}
+        named = {"train": sets.train, "valid": sets.valid, **sets.tests}
+        return {name: list(frames) for name, frames in named.items()}
     train = [source.train] if isinstance(source.train, str) else source.train
     files = {**({"valid": source.valid} if isinstance(source.valid, str) else {}), **source.tests}
     found: dict[str, list[Configuration]] = {"train": []}
@@ -112,8 +119,8 @@ def _sets_of(config: RunConfig, findings: list[Finding]) -> dict[str, list[Confi
     if not isinstance(source.valid, str) and found["train"]:
         atoms = [frame for frame in found["train"] if frame.is_isolated_atom]
         molecules = [frame for frame in found["train"] if not frame.is_isolated_atom]
-        trained, found["valid"] = set_aside(molecules, source.valid, config.seed)
-        found["train"] = atoms + trained
+        trained, valid = set_aside(molecules, source.valid, config.seed)
+        found["train"], found["valid"] = [*atoms, *trained], list(valid)
     return {name: frames for name, frames in found.items() if frames}
 
 
@@ -121,6 +128,8 @@ def _read(name: str, source: FileSource, findings: list[Finding]) -> list[Config
     """The configurations of a file, folder or pattern; nothing, and a finding, if it cannot be read."""
     check = "reading"
     try:
+        if is_pack(name):
+            return Pack.open(name).some(MOST_OF_PACK)
         readings = read_source_files(name, source)
     except ClebschError as error:
         findings.append(Finding("error", check, name, str(error)))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clebsch.data import Configuration, Statistics, compute_statistics, find_elements
+from clebsch.data import Configuration, Statistics, compute_statistics, elements_of, sizes_of, some_of
 from clebsch.errors import DataError
 from clebsch.evaluation import Accuracy, accuracy, plot_learning_curve, plot_parity
 from clebsch.evaluation.accuracy import Comparison
@@ -82,7 +82,7 @@ def run(
         config = load_recipe(recipe, overrides)
     sets = read_together(world, config, console)
     with world.together():
-        model = config.model.build(find_elements(sets.train))
+        model = config.model.build(elements_of(sets.train))
         check_elements(sets, model.elements)
         if world.first:
             say(console, [f"note: {line}" for line in look_over(sets, config.data)])
@@ -92,12 +92,12 @@ def run(
     valid = build_divided(world, sets.valid, model.elements, model.r_max)
     with world.together():
         require_neighbors(train, model.r_max)
-        statistics = compute_statistics(train, model.elements, e0, compositions)
+        statistics = compute_statistics(some_of(train), model.elements, e0, compositions)
     statistics = Statistics(**world.share(vars(statistics)))
     with world.together():
         config = weigh_stress(config, train, valid)
         potential = build_potential(config, statistics, world.device(config.device))
-        potential.domain = Domain.of(train, model.elements, model.r_max)
+        potential.domain = Domain.of(some_of(train), model.elements, model.r_max)
     with claim_together(world, config) as directory:
         say(console, describe_start(sets, statistics, potential, config.train))
         if isinstance(config.train, LeastSquaresFit):
@@ -112,7 +112,7 @@ def run(
 def _content(config: RunConfig, sets: Sets) -> dict[str, Any]:
     """What all processes must have alike before they divide any work: the recipe, and the sizes of the sets."""
     named = {"train": sets.train, "valid": sets.valid, **sets.tests}
-    sizes = {f"set '{name}'": [frame.num_atoms for frame in frames] for name, frames in named.items()}
+    sizes = {f"set '{name}'": sizes_of(frames) for name, frames in named.items()}
     return {"recipe": config.model_dump(mode="json"), **sizes}
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from clebsch.data import (
     Blocks,
     Configuration,
     Graph,
     Last,
+    Pack,
     Statistics,
     build_graphs,
     compute_statistics,
     find_elements,
     find_isolated_atoms,
     fit_e0,
+    labelled,
     read_isolated_atoms,
     split,
     split_trajectories,
@@ -47,9 +51,9 @@ class Sets:
     ``atoms_set_aside`` counts the isolated atoms of validation and test files by set, which are no configurations.
     """
 
-    train: list[Configuration]
-    valid: list[Configuration]
-    tests: dict[str, list[Configuration]]
+    train: Sequence[Configuration]
+    valid: Sequence[Configuration]
+    tests: Mapping[str, Sequence[Configuration]]
     isolated_atoms: dict[str, float] | None
     atoms_set_aside: dict[str, int] = field(default_factory=dict)
 
@@ -77,31 +81,48 @@ def read_sets(source: DatasetSource | FileSource, seed: int, console: Console | 
         valid = others.pop("valid")
     else:
         train, valid = set_aside(train, source.valid, seed)
-    return Sets(train, valid, others, find_isolated_atoms(frames) or None, left)
+    atoms = frames.select(np.flatnonzero(frames.isolated())) if isinstance(frames, Pack) else frames
+    return Sets(train, valid, others, find_isolated_atoms(atoms) or None, left)
 
 
-def _weighted(frames: list[Configuration], weights: Mapping[str, float | Mapping[str, float]]) -> list[Configuration]:
+def _weighted(
+    frames: Sequence[Configuration], weights: Mapping[str, float | Mapping[str, float]]
+) -> Sequence[Configuration]:
     """The configurations with weights by config_type; raises ConfigError for a config_type that none has."""
-    absent = sorted(set(weights) - {frame.config_type for frame in frames})
-    if absent:
-        found = sorted({frame.config_type for frame in frames} - {""})
-        raise ConfigError(
-            f"data.weights: no training configuration has the config_type '{absent[0]}'."
-            f"{did_you_mean(absent[0], found)} There are: {', '.join(found) or 'none'}."
-        )
+    _require_kinds(frames, weights, "data.weights")
+    by_quantity = {kind: _by_quantity(given) for kind, given in weights.items()}
+    if isinstance(frames, Pack):
+        return frames.weighted(by_quantity)
     return [
-        _with_weights(frame, weights[frame.config_type]) if frame.config_type in weights else frame for frame in frames
+        _with_weights(frame, by_quantity[frame.config_type]) if frame.config_type in weights else frame
+        for frame in frames
     ]
 
 
-def _with_weights(frame: Configuration, given: float | Mapping[str, float]) -> Configuration:
-    factors = given if isinstance(given, Mapping) else dict.fromkeys(QUANTITIES, given)
+def _require_kinds(frames: Sequence[Configuration], wanted: Iterable[str], key: str) -> None:
+    kinds = set(frames.config_types if isinstance(frames, Pack) else (frame.config_type for frame in frames))
+    absent = sorted(set(wanted) - kinds)
+    if absent:
+        found = sorted(kinds - {""})
+        raise ConfigError(
+            f"{key}: no training configuration has the config_type '{absent[0]}'.{did_you_mean(absent[0], found)} "
+            f"There are: {', '.join(found) or 'none'}."
+        )
+
+
+def _by_quantity(given: float | Mapping[str, float]) -> Mapping[str, float]:
+    return given if isinstance(given, Mapping) else dict.fromkeys(QUANTITIES, given)
+
+
+def _with_weights(frame: Configuration, factors: Mapping[str, float]) -> Configuration:
     weights = {name: frame.weights.get(name, 1.0) * factors.get(name, 1.0) for name in QUANTITIES}
     return replace(frame, weights={name: weight for name, weight in weights.items() if weight != 1.0})
 
 
-def _molecules(frames: list[Configuration]) -> list[Configuration]:
+def _molecules(frames: Sequence[Configuration]) -> Sequence[Configuration]:
     """All but isolated atoms."""
+    if isinstance(frames, Pack):
+        return frames.select(np.flatnonzero(~frames.isolated()))
     return [frame for frame in frames if not frame.is_isolated_atom]
 
 
@@ -145,16 +166,18 @@ def _given_energies(choice: str | Mapping[str, float], sets: Sets) -> dict[str, 
 def check_elements(sets: Sets, elements: Sequence[str]) -> None:
     """Raise DataError if a validation or test set holds an element that is not among ``elements``."""
     for frames in (sets.valid, *sets.tests.values()):
-        for frame in frames:
-            species_of(frame, elements)
+        if not (isinstance(frames, Pack) and set(frames.elements) <= set(elements)):
+            for frame in frames:
+                species_of(frame, elements)
 
 
 def choose_frames(sets: Sets, elements: Sequence[str]) -> list[Configuration]:
     """Return configurations to check a saved potential with: some to validate, and more for elements not in them."""
-    chosen = sets.valid[:NUM_REFERENCE_FRAMES]
+    chosen = list(sets.valid[:NUM_REFERENCE_FRAMES])
     for element in elements:
         if missing_elements([element], chosen):
-            chosen += [frame for frame in (*sets.valid, *sets.train) if element in frame.symbols][:1]
+            frames = (frame for frame in chain(sets.valid, sets.train) if element in frame.symbols)
+            chosen += islice(frames, 1)
     return chosen
 
 
@@ -182,8 +205,8 @@ def weigh_stress(config: RunConfig, *sets: Sequence[Graph]) -> RunConfig:
     """Return ``config`` with a weight for the stress if all ``sets`` have stresses and the recipe says nothing."""
     settings = config.train
     named = isinstance(settings, GradientFit) and "stress_weight" in settings.loss.model_fields_set
-    labelled = all(any("stress" in graph.labels for graph in graphs) for graphs in sets)
-    if not isinstance(settings, GradientFit) or named or not labelled:
+    everywhere = all(labelled(graphs, "stress").any() for graphs in sets)
+    if not isinstance(settings, GradientFit) or named or not everywhere:
         return config
     loss = settings.loss.model_copy(update={"stress_weight": STRESS_WEIGHT})
     return config.model_copy(update={"train": settings.model_copy(update={"loss": loss})})
@@ -198,11 +221,15 @@ def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:
     return graphs, compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
 
 
-def set_aside(frames: list[Configuration], valid: Part, seed: int) -> tuple[list[Configuration], list[Configuration]]:
+def set_aside(
+    frames: Sequence[Configuration], valid: Part, seed: int
+) -> tuple[Sequence[Configuration], Sequence[Configuration]]:
     """Return training and validation configurations: drawn at random, or by their place in their file."""
     if isinstance(valid, (Last, Blocks)):
-        lengths = [len(list(group)) for _, group in groupby(frames, key=lambda frame: frame.file)]
-        kept, chosen = split_trajectories(lengths, valid)
+        files = frames.files if isinstance(frames, Pack) else [frame.file for frame in frames]
+        kept, chosen = split_trajectories([len(list(group)) for _, group in groupby(files)], valid)
     else:
         kept, chosen = split(len(frames), valid, seed)
+    if isinstance(frames, Pack):
+        return frames.select(kept), frames.select(chosen)
     return [frames[i] for i in kept], [frames[i] for i in chosen]

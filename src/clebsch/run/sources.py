@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clebsch.data import Configuration, LabelKeys, find_elements
+from clebsch.data import Configuration, LabelKeys, Pack, elements_of, is_pack, labelled, sizes_of
 from clebsch.data.formats import DUMP, FREE_UNITS, find_format
 from clebsch.data.paths import find_files
+from clebsch.data.quantities import QUANTITIES
 from clebsch.data.reading import Reading, read_source
 from clebsch.errors import DataError
 from clebsch.progress import say
@@ -21,16 +22,22 @@ if TYPE_CHECKING:
 MOST_LINES = 3  # of one kind about the files of one pattern
 
 
-def read_files(names: str | Sequence[str], source: FileSource, console: Console | None = None) -> list[Configuration]:
+def read_files(
+    names: str | Sequence[str], source: FileSource, console: Console | None = None
+) -> Sequence[Configuration]:
     """Read the files that ``names`` stand for, each a file, a folder or a pattern, and say what was found in each.
 
-    What a user should look at is said too; without a console it is a UserWarning.
+    One name may be that of a pack, which is opened. What a user should look at is said too; without a console it is a
+    UserWarning.
 
     Raises DataError if a file cannot be used as it is, or is named twice.
     """
+    names = [names] if isinstance(names, str) else names
+    if any(is_pack(name) for name in names):
+        return _open_pack(names, source, console)
     found: list[Configuration] = []
     seen: dict[Path, str] = {}
-    for name in [names] if isinstance(names, str) else names:
+    for name in names:
         paths = find_files(name)
         for path in paths:
             if path.resolve() in seen:
@@ -46,6 +53,20 @@ def read_files(names: str | Sequence[str], source: FileSource, console: Console 
     return found
 
 
+def _open_pack(names: Sequence[str], source: FileSource, console: Console | None) -> Pack:
+    """Open the pack that is the only one of ``names``; keys and units were chosen when it was written."""
+    if len(names) > 1:
+        raise DataError(
+            f"A pack stands alone, got {', '.join(names)}. Pack them together: clebsch data pack {' '.join(names)} "
+            "--output FOLDER."
+        )
+    if source.units.given() or source.types:
+        raise DataError(f"{names[0]} is a pack, whose units are eV and Å. Remove data.units and data.types.")
+    pack = Pack.open(names[0])
+    say(console, f"{names[0]}: pack; {describe_frames(pack, LabelKeys(**{name: name for name in QUANTITIES}))}")
+    return pack
+
+
 def read_source_files(name: str, source: FileSource) -> list[Reading]:
     """Read every file that ``name`` stands for, with the keys, units and types of ``source``."""
     return [_read(path, source) for path in find_files(name)]
@@ -54,12 +75,12 @@ def read_source_files(name: str, source: FileSource) -> list[Reading]:
 def say_overlap(console: Console | None, source: FileSource) -> None:
     """Say which files of validation and test sets are trained on."""
     names = [source.train] if isinstance(source.train, str) else source.train
-    trained = {path.resolve() for name in names for path in find_files(name)}
+    trained = {path.resolve() for name in names if not is_pack(name) for path in find_files(name)}
     sets = {**({"valid": source.valid} if isinstance(source.valid, str) else {}), **source.tests}
     lines = [
         f"{path} of the set '{name}' is a training file too: errors on it do not show how well the potential predicts"
         for name, pattern in sets.items()
-        for path in find_files(pattern)
+        for path in ([] if is_pack(pattern) else find_files(pattern))
         if path.resolve() in trained
     ]
     say(console, [f"note: {line}" for line in _few(lines)])
@@ -75,15 +96,15 @@ def describe_source(name: str, readings: Sequence[Reading], keys: LabelKeys) -> 
 
 def describe_frames(frames: Sequence[Configuration], keys: LabelKeys) -> str:
     """Return numbers of frames and atoms, the elements, and how many frames have which label."""
-    atoms = sum(frame.num_atoms for frame in frames)
+    atoms = sum(sizes_of(frames))
     labels = ", ".join(_labels(frames, keys)) or "none"
     number = "1 frame" if len(frames) == 1 else f"{len(frames):,} frames"
-    return f"{number}, {atoms:,} atoms of {', '.join(find_elements(frames))}; labels {labels}"
+    return f"{number}, {atoms:,} atoms of {', '.join(elements_of(frames))}; labels {labels}"
 
 
 def _labels(frames: Sequence[Configuration], keys: LabelKeys) -> Iterator[str]:
     for quantity, key in keys.named().items():
-        count = sum(quantity in frame.labels for frame in frames)
+        count = int(labelled(frames, quantity).sum())
         if count:
             yield f"{quantity} {f'{count:,}' if count < len(frames) else 'in all'} ('{key}')"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clebsch.data import Graph
+from clebsch.data import Graph, PackedGraphs
 from clebsch.data.quantities import FIRST
 from clebsch.errors import CheckpointError, DamagedFileError
 from clebsch.files import explained as explained_output
@@ -129,6 +129,8 @@ def run_identity(
 
 def data_digest(graphs: Sequence[Graph]) -> dict[str, Any]:
     """Return the number of ``graphs`` and a SHA-256 digest of their atoms and all their labels, in order."""
+    if isinstance(graphs, PackedGraphs):
+        return {"configurations": len(graphs), "sha256": graphs.frames.digest}
     digest = hashlib.sha256()
     for graph in graphs:
         first = [graph.species, graph.positions, graph.cell, *(graph.labels.get(name) for name in FIRST)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
-from clebsch.data import Configuration, Graph, build_graphs
+from clebsch.data import Configuration, Graph, Pack, PackedGraphs, build_graphs
 from clebsch.data.graph import connect
 from clebsch.evaluation.accuracy import (
     BATCH_SIZE,
@@ -24,10 +24,11 @@ from clebsch.training.distributed import World
 
 def build_divided(
     world: World, configurations: Sequence[Configuration], elements: Sequence[str], r_max: float
-) -> list[Graph]:
+) -> Sequence[Graph]:
     """Return the graphs of ``configurations``, of which every process searches the neighbours in a part.
 
-    All processes have all graphs at the end: which of them a step needs changes with every epoch.
+    All processes have all graphs at the end: which of them a step needs changes with every epoch. Those of a pack are
+    made when they are asked for.
 
     Args:
         world: the processes.
@@ -38,6 +39,8 @@ def build_divided(
     Raises:
         DataError: a configuration holds an element that the model does not know, or a cell or positions of no use.
     """
+    if isinstance(configurations, Pack):
+        return PackedGraphs(configurations, elements, r_max)
     mine = world.portion([configuration.num_atoms for configuration in configurations])
     with world.together():
         graphs = build_graphs(configurations[mine.start : mine.stop], elements, r_max)
@@ -57,10 +60,16 @@ def build_divided(
 
 
 def compare_divided(
-    world: World, potential: Potential, batches: Sequence[Sequence[Configuration | Graph]], names: Iterable[str]
+    world: World, potential: Potential, batches: Iterable[Sequence[Configuration | Graph]], names: Iterable[str]
 ) -> Comparison:
-    """Return `compare_batches` of all ``batches``, of which every process computes a part."""
+    """Return `compare_batches` of all ``batches``, of which every process computes a part.
+
+    One process alone has one batch in memory at a time.
+    """
     names = list(names)
+    if world.size == 1:
+        return compare_batches(potential, batches, names)
+    batches = list(batches)
     mine = world.portion([sum(frame.num_atoms for frame in batch) for batch in batches])
     with world.together():
         part = compare_batches(potential, batches[mine.start : mine.stop], names) if mine else None

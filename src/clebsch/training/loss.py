@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 
 from clebsch.config import keys_of_table
-from clebsch.data import QUANTITIES, Batch, Graph
+from clebsch.data import QUANTITIES, Batch, Graph, PackedGraphs, labelled
 from clebsch.errors import DataError
 from clebsch.models.potential import Prediction
 
@@ -80,11 +81,15 @@ def loss(
     return total, {quantity: part.detach() for quantity, part in parts.items()}
 
 
-def count_components(graphs: Sequence[Graph], config: LossConfig) -> dict[str, int]:
-    """Return how many components of every fitted quantity have a label and a weight above zero in ``graphs``."""
+def count_components(graphs: Sequence[Graph], indices: Sequence[int], config: LossConfig) -> dict[str, int]:
+    """Return how many components of every fitted quantity have a label and a weight above zero in some ``graphs``."""
+    if isinstance(graphs, PackedGraphs):
+        found = {name: [(graphs.num_atoms[i], graphs.counted[name][i]) for i in indices] for name in config.fitted}
+    else:
+        found = {name: [(graphs[i].num_atoms, graphs[i].counts(name)) for i in indices] for name in config.fitted}
     return {
-        name: sum(math.prod(QUANTITIES[name].shape(graph.num_atoms)) for graph in graphs if graph.counts(name))
-        for name in config.fitted
+        name: sum(math.prod(QUANTITIES[name].shape(int(num_atoms))) for num_atoms, counts in pairs if counts)
+        for name, pairs in found.items()
     }
 
 
@@ -128,14 +133,15 @@ def penalty(difference: torch.Tensor, quantity: str, config: LossConfig) -> torc
 def require_labels(graphs: Sequence[Graph], config: LossConfig, name: str) -> None:
     """Raise DataError if no graph of the set ``name`` has a label that has a weight, or one has none of them at all."""
     for quantity in config.fitted:
-        if not any(quantity in graph.labels for graph in graphs):
+        if not labelled(graphs, quantity).any():
             raise DataError(
                 f"{quantity}_weight is {config.weight(quantity):g}, but no frame of the {name} set has {quantity} "
                 f"labels, such as {graphs[0].origin}. Give the key of the label, or set {quantity}_weight to 0."
             )
-    for graph in graphs:
-        if not any(quantity in graph.labels for quantity in config.fitted):
-            raise DataError(
-                f"{graph.origin} of the {name} set has no label of what is fitted ({', '.join(config.fitted)}). "
-                "Label it, give the key of its label, or leave it out."
-            )
+    something = np.stack([labelled(graphs, quantity) for quantity in config.fitted]).any(axis=0)
+    if not something.all():
+        origin = graphs[int(something.argmin())].origin
+        raise DataError(
+            f"{origin} of the {name} set has no label of what is fitted ({', '.join(config.fitted)}). Label it, give "
+            "the key of its label, or leave it out."
+        )

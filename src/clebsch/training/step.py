@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from clebsch.data import Graph, collate
+from clebsch.data import Graph, PackedGraphs, collate
 from clebsch.data.quantities import derivatives
 from clebsch.errors import ClebschError
 from clebsch.training.config import TrainConfig
@@ -38,11 +38,13 @@ class Share:
     counts: Mapping[str, int] | None = None
 
 
-def take_step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossConfig, config: TrainConfig) -> None:
-    """One step: forward, backward, check, clip, update, average."""
+def take_step(
+    state: TrainingState, graphs: Sequence[Graph], indices: Sequence[int], loss_config: LossConfig, config: TrainConfig
+) -> None:
+    """One step on some of ``graphs``: forward, backward, check, clip, update, average."""
     potential, optimizer = state.potential, state.optimizer
     terms = tuple(term for term in state.terms if term.acts(state.progress.step))
-    share = divide(state.world, graphs, terms, loss_config)
+    share = divide(state.world, graphs, indices, terms, loss_config)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = (*loss_config.fitted, *(term.name for term in terms))
     optimizer.zero_grad(set_to_none=True)
@@ -55,13 +57,25 @@ def take_step(state: TrainingState, graphs: Sequence[Graph], loss_config: LossCo
         state.loss_sums[name] += part
 
 
-def divide(world: World, graphs: Sequence[Graph], terms: tuple[LossTerm, ...], config: LossConfig) -> Share:
-    """Return the share of this process in a batch and in ``terms``: numbers of edges and atoms divide the batch."""
+def divide(
+    world: World, graphs: Sequence[Graph], indices: Sequence[int], terms: tuple[LossTerm, ...], config: LossConfig
+) -> Share:
+    """Return the share of this process in the batch ``indices`` and in ``terms``.
+
+    Numbers of edges and atoms divide the batch, of a pack, which knows no edges yet, those of atoms.
+    """
     if world.size == 1:
-        return Share(graphs, terms)
-    mine = world.pick([graph.num_edges + graph.num_atoms for graph in graphs])
+        return Share([graphs[index] for index in indices], terms)
+    mine = world.pick([_cost(graphs, index) for index in indices])
     last = world.rank == world.size - 1  # which is seldom the busiest
-    return Share([graphs[index] for index in mine], terms if last else (), count_components(graphs, config))
+    counts = count_components(graphs, indices, config)
+    return Share([graphs[indices[place]] for place in mine], terms if last else (), counts)
+
+
+def _cost(graphs: Sequence[Graph], index: int) -> int:
+    if isinstance(graphs, PackedGraphs):
+        return int(graphs.num_atoms[index])
+    return graphs[index].num_edges + graphs[index].num_atoms
 
 
 def _differentiate(

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from clebsch.data import Graph
+from clebsch.data import Graph, some_of
 from clebsch.models.potential import Potential
 from clebsch.training.config import TrainConfig
 from clebsch.training.dimers import DimerPrior
@@ -44,4 +44,4 @@ class LossTerm(Protocol):
 
 def loss_terms(config: TrainConfig, potential: Potential, train: Sequence[Graph], seed: int) -> tuple[LossTerm, ...]:
     """Return the terms that ``config`` asks for."""
-    return (DimerPrior(potential, train, config.dimer_weight, seed),) if config.dimer_weight else ()
+    return (DimerPrior(potential, some_of(train), config.dimer_weight, seed),) if config.dimer_weight else ()

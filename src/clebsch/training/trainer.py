@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clebsch.data import QUANTITIES, BatchSampler, Graph
+from clebsch.data import QUANTITIES, BatchSampler, Graph, expect, sizes_of
 from clebsch.errors import CheckpointError, ConfigError, DataError
 from clebsch.files import explained
 from clebsch.models.potential import Potential
@@ -228,7 +229,7 @@ def _how_to_continue(stopped_by: str, checkpoint: Path, state: TrainingState, co
 
 
 def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, seed: int = 0) -> BatchSampler:
-    num_atoms = [graph.num_atoms for graph in graphs]
+    num_atoms = sizes_of(graphs)
     if config.batch_unit == "atoms":
         return BatchSampler(num_atoms, max_atoms=config.batch_size, shuffle=shuffle, seed=seed)
     return BatchSampler(num_atoms, batch_size=config.batch_size, shuffle=shuffle, seed=seed)
@@ -269,13 +270,15 @@ def _train_epoch(
     # A checkpoint has them in another order, and the order decides the last bit of their sum.
     state.loss_sums = {part: state.loss_sums[part] if progress.batch else zero.clone() for part in parts}
     batches = state.sampler.batches(progress.epoch)
-    for indices in batches[progress.batch :]:
+    for place, indices in enumerate(batches[progress.batch :], progress.batch):
         if watch.look():
             return False
         if progress.batch and watch.checkpoint_due:
             keep()
         set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
-        take_step(state, [graphs[index] for index in indices], loss_config, config)
+        if state.world.size == 1:
+            expect(graphs, chain.from_iterable(batches[place : place + 2]))
+        take_step(state, graphs, indices, loss_config, config)
         progress.batch += 1
         progress.step += 1
     for total in state.loss_sums.values():

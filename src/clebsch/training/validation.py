@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from clebsch.data import QUANTITIES, Graph
+from clebsch.data import QUANTITIES, Graph, labelled
 from clebsch.evaluation.accuracy import accuracy
 from clebsch.models.potential import Potential
 from clebsch.training.distributed import ALONE, World
@@ -17,7 +17,7 @@ from clebsch.training.loss import LossConfig, penalty
 
 def labelled_quantities(graphs: Sequence[Graph], config: LossConfig) -> tuple[str, ...]:
     """Return what is compared: what graphs have labels of and is fitted, here or where a recipe says nothing."""
-    present = [name for name in QUANTITIES if any(name in graph.labels for graph in graphs)]
+    present = [name for name in QUANTITIES if labelled(graphs, name).any()]
     return tuple(name for name in present if QUANTITIES[name].weight > 0 or name in config.fitted)
 
 
@@ -43,7 +43,7 @@ def validate(
     Returns:
         ``loss`` and, for every labelled quantity, its ``validation_metric``: meV/atom, meV/Å, meV/Å^3.
     """
-    parts = [[graphs[index] for index in indices] for indices in batches]
+    parts = ([graphs[index] for index in indices] for indices in batches)
     comparison = compare_divided(world, potential, parts, labelled_quantities(graphs, config))
     loss = 0.0
     for name in config.fitted:
