@@ -253,7 +253,7 @@ def test_processes_that_differ(sets: Any, tmp_path: Path):
 
 
 def divided(world: World, sets: Sequence[list[Configuration]]) -> list[Any]:
-    """The edges and the comparison of every set."""
+    """Of every set numbers of atoms, elements, two kinds of labels, two of predictions, and all edges."""
     found = []
     for frames in sets:
         graphs = build_divided(world, frames, ELEMENTS, R_MAX)
@@ -277,15 +277,17 @@ def frames_of(count: int) -> list[Configuration]:
     return frames
 
 
-def test_graphs_and_predictions_are_in_order_and_the_same_bit_for_bit():
-    """Also for fewer batches than processes."""
+def test_graphs_are_the_same_and_predictions_in_order():
+    """Also for fewer batches than processes; to rounding, as a batch may be cut."""
     sets = [frames_of(7), frames_of(3)]
     one = divided(ALONE, sets)
     for outcome in run_together(3, divided, sets):
         assert not outcome.error, outcome
         for found, wanted in zip(outcome.value, one, strict=True):
             assert len(wanted) > 8 and len(found) == len(wanted)
-            assert all(map(np.array_equal, found, wanted))
+            assert all(map(np.array_equal, found[:4], wanted[:4])) and all(map(np.array_equal, found[6:], wanted[6:]))
+            for part, whole in zip(found[4:6], wanted[4:6], strict=True):
+                np.testing.assert_allclose(part, whole, rtol=1e-11, atol=1e-12)
 
 
 def group(rank: int, size: int) -> Group:

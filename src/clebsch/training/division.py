@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -62,17 +63,20 @@ def build_divided(
 def compare_divided(
     world: World, potential: Potential, batches: Iterable[Sequence[Configuration | Graph]], names: Iterable[str]
 ) -> Comparison:
-    """Return `compare_batches` of all ``batches``, of which every process computes a part.
+    """Return `compare_batches` of all ``batches``, of which every process computes a part, cut where another begins.
 
     One process alone has one batch in memory at a time.
     """
-    names = list(names)
     if world.size == 1:
         return compare_batches(potential, batches, names)
-    batches = list(batches)
-    mine = world.portion([sum(frame.num_atoms for frame in batch) for batch in batches])
+    frames = [(number, frame) for number, batch in enumerate(batches) for frame in batch]
+    mine = world.portion([frame.num_atoms for _, frame in frames])
+    own = [
+        [frame for _, frame in batch]
+        for _, batch in groupby(frames[mine.start : mine.stop], key=lambda numbered: numbered[0])
+    ]
     with world.together():
-        part = compare_batches(potential, batches[mine.start : mine.stop], names) if mine else None
+        part = compare_batches(potential, own, names) if own else None
     gathered = world.gather({} if part is None else _as_tensors(part, potential.elements))
     parts = [_from_tensors(tensors, potential.elements) for tensors in gathered if tensors]
     return parts[0] if len(parts) == 1 else Comparison.join(parts)
