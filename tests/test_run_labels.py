@@ -13,12 +13,26 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from clebsch.cli import main
-from clebsch.data import LabelKeys
+from clebsch.data import Configuration, LabelKeys
 from clebsch.data.quantities import STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError
 from clebsch.recipe import load_recorded
 from clebsch.run import run
+from clebsch.run.sets import Sets, reference_energies
 from small_runs import Lines, recipe
+
+
+def test_e0_are_fitted_to_the_training_set_alone():
+    """The energies of other sets are other numbers altogether."""
+    positions = 1.5 * np.arange(3)[:, None] * [1.0, 0.0, 0.0]
+
+    def frames(energy: float) -> list[Configuration]:
+        labels = {"energy": np.array(energy)}
+        return [Configuration(np.full(count, 29), positions[:count], labels={"energy": count * labels["energy"]})
+                for count in (1, 2, 3)]  # fmt: skip
+
+    sets = Sets(frames(-3.0), frames(-50.0), {"new": frames(40.0)}, None)
+    assert reference_energies("least_squares", sets, ("Cu",))[0] == pytest.approx({"Cu": -3.0})
 
 
 def test_stress_is_trained_and_judged(alloy_file: Path, tmp_path: Path):

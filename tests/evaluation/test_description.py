@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clebsch.basis import RadialConfig
 from clebsch.evaluation import describe
 from clebsch.evaluation.cost import convolution_flops, product_flops
 from clebsch.models import MultiACE, MultiACEConfig
@@ -58,6 +59,18 @@ def test_scalar_product_by_hand():
     """A and A² of one scalar: one product, two couplings, two weights."""
     descriptor = ProductBasisDescriptor(Irreps("0e"), Irreps("0e"), 2)
     assert product_flops(descriptor, 8) == 8 * (1 + 2 * 2 + 2 * 2)
+
+
+def test_a_layer_of_a_radial_network_by_hand():
+    """A hidden layer from 8 to 8 more is 8 x 8 multiply-adds per edge, in each of two layers of the model."""
+    config = nequip(**SMALL, num_layers=2, spline_intervals=None)
+
+    def cost(*hidden: int) -> float:
+        layers = tuple(layer.model_copy(update={"radial": RadialConfig(kind="mlp", hidden=hidden)})
+                       for layer in config.layers)  # fmt: skip
+        return describe(config.model_copy(update={"layers": layers})).cost.per_edge
+
+    assert cost(8, 8) - cost(8) == 2 * 2 * 8 * 8
 
 
 def test_cost_grows_with_the_model():
