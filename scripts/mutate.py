@@ -142,19 +142,19 @@ def find_calls(processes: int) -> Calls:
 
 
 def _calls_of(tree: Path, test: str) -> dict[str, Any]:
-    file, started = tree / "calls.json", time.monotonic()
+    file = tree / "calls.json"
     _run_tests(tree, [test], 900, "-p", "mutate_calls", CALLS_FILE=str(file))
-    seconds = time.monotonic() - started
+    known = json.loads(file.read_text()) if file.exists() else {"seconds": 900.0, "calls": []}
     names: dict[str, dict[int, str]] = {}
     found: dict[str, set[str]] = {}
-    for place, line in json.loads(file.read_text()) if file.exists() else ():
+    for place, line in known["calls"]:
         path = str(Path(place).relative_to(tree))
         if path not in names:
             names[path] = functions_of((tree / path).read_text())
         found.setdefault(path, set()).add(names[path].get(line, ""))
     file.unlink(missing_ok=True)
-    print(f"{seconds:6.1f} s {test}", flush=True)
-    return {"seconds": seconds, "calls": {path: sorted(functions) for path, functions in found.items()}}
+    print(f"{known['seconds']:6.1f} s {test}", flush=True)
+    return {"seconds": known["seconds"], "calls": {path: sorted(functions) for path, functions in found.items()}}
 
 
 def tests_for(fault: Fault, calls: Calls, seconds: float) -> list[str]:
@@ -193,7 +193,7 @@ def _judge(tree: Path, fault: Fault, calls: Calls, seconds: float) -> Verdict:
     original = file.read_text()
     file.write_text(fault.source)
     try:
-        limit = 60 + 3 * sum(calls[test]["seconds"] for test in tests)
+        limit = 60 + 4 * sum(calls[test]["seconds"] for test in tests)
         status, output = _run_tests(tree, tests, limit)
     finally:
         file.write_text(original)
