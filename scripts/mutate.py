@@ -4,9 +4,10 @@
     python scripts/mutate.py src/clebsch/data --count 60 --seed 1    files or folders by name
 
 Faults are planted in copies of the tree, never in the tree itself. For each, the test files that call the function it
-is in run until the first failure: those named like the module first, then the quickest. Which test files call which
-functions is found once, by running every test file by itself (as long as the suite takes on one core), and kept in
-.mutate, which git ignores; remove it when tests have moved. The table has every fault that survived with its lines.
+is in run until the first failure: those named like the module first, then those of its folder, then the quickest.
+Which test files call which functions is found once, by running every test file by itself (as long as the suite takes on
+one core), and kept in .mutate, which git ignores; remove it when tests have moved. The table has every fault that
+survived with its lines.
 """
 
 from __future__ import annotations
@@ -165,8 +166,13 @@ def tests_for(fault: Fault, calls: Calls, seconds: float) -> list[str]:
     """
     loads = {test: known["calls"][fault.path] for test, known in calls.items() if fault.path in known["calls"]}
     found = [test for test, functions in loads.items() if _is_called(fault.function, functions)] or list(loads)
-    module = Path(fault.path).stem
-    found.sort(key=lambda test: (module not in Path(test).stem, calls[test]["seconds"]))
+    module = Path(fault.path)
+
+    def likelihood(test: str) -> tuple[bool, bool, float]:
+        named, beside = module.stem in Path(test).stem, module.parent.name == Path(test).parent.name
+        return not named, not beside, calls[test]["seconds"]
+
+    found.sort(key=likelihood)
     chosen, total = [], 0.0
     for test in found:
         total += calls[test]["seconds"]
