@@ -169,7 +169,7 @@ def tests_for(fault: Fault, calls: Calls, seconds: float) -> list[str]:
     module = Path(fault.path)
 
     def likelihood(test: str) -> tuple[bool, bool, float]:
-        named, beside = module.stem in Path(test).stem, module.parent.name == Path(test).parent.name
+        named, beside = module.stem in Path(test).stem, Path(test).parent.name in module.parts
         return not named, not beside, calls[test]["seconds"]
 
     found.sort(key=likelihood)

@@ -85,6 +85,8 @@ def _inside(node: ast.AST) -> Iterator[ast.AST]:
     left_out: list[ast.AST] = []
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         left_out = [*node.decorator_list, *([node.returns] if node.returns else [])]
+    elif isinstance(node, ast.ClassDef):
+        left_out = list(node.decorator_list)
     elif isinstance(node, ast.arg):
         return
     elif isinstance(node, ast.AnnAssign):
