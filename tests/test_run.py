@@ -12,6 +12,7 @@ from typing import Any
 import ase.io
 import pytest
 import safetensors.torch
+import torch
 import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -25,8 +26,11 @@ from clebsch.evaluation import evaluate
 from clebsch.models import MultiACEConfig
 from clebsch.models.presets import PRESETS, mace
 from clebsch.models.serialization import load_potential
+from clebsch.models.tensor_file import read_tensor_file
 from clebsch.recipe import FullModel, PresetModel, RunConfig, load_recipe, load_recorded, parse_recipe
 from clebsch.run import RunResult, run
+from clebsch.run.main import build_potential
+from clebsch.training.checkpoint import CHECKPOINT, CHECKPOINT_NAME
 from small_runs import MACE, recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +74,17 @@ def test_going_on_is_exact(finished: RunResult, alloy_file: Path, tmp_path: Path
     run(recipe(alloy_file, tmp_path / "c", train={**train, "max_epochs": 1}))
     resumed = run(recipe(alloy_file, tmp_path / "c", train={**train, "max_epochs": 2}))
     assert resumed.accuracies == finished.accuracies
+
+
+def test_the_seed_reaches_weights_and_shuffling(finished: RunResult, alloy_file: Path, tmp_path: Path):
+    config = recipe(alloy_file, tmp_path / "a", seed=5, train={"max_epochs": 1})
+    _, header = read_tensor_file(run(config).directory / CHECKPOINT_NAME, CHECKPOINT)
+    assert header["identity"]["seed"] == 5
+    first, same, other = (
+        build_potential(config.model_copy(update={"seed": seed}), finished.statistics).model.embedding
+        for seed in (5, 5, 6)
+    )
+    assert torch.equal(first, same) and not torch.equal(first, other)
 
 
 def test_other_settings_in_the_same_folder(finished: RunResult, alloy_file: Path):

@@ -13,12 +13,38 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from clebsch.cli import main
-from clebsch.data import LabelKeys
-from clebsch.data.quantities import STRESS_WEIGHT
+from clebsch.data import Configuration, LabelKeys
+from clebsch.data.quantities import QUANTITIES, STRESS_WEIGHT
 from clebsch.errors import ConfigError, DataError
 from clebsch.recipe import load_recorded
 from clebsch.run import run
+from clebsch.run.sets import Sets, read_sets, reference_energies
 from small_runs import Lines, recipe
+
+
+def test_e0_are_fitted_to_the_training_set_alone():
+    """The energies of other sets are other numbers altogether."""
+    positions = 1.5 * np.arange(3)[:, None] * [1.0, 0.0, 0.0]
+
+    def frames(energy: float) -> list[Configuration]:
+        labels = {"energy": np.array(energy)}
+        return [Configuration(np.full(count, 29), positions[:count], labels={"energy": count * labels["energy"]})
+                for count in (1, 2, 3)]  # fmt: skip
+
+    sets = Sets(frames(-3.0), frames(-50.0), {"new": frames(40.0)}, None)
+    assert reference_energies("least_squares", sets, ("Cu",))[0] == pytest.approx({"Cu": -3.0})
+
+
+def test_weights_of_a_config_type_multiply_those_of_the_frames(alloy_file: Path, tmp_path: Path):
+    frames = ase.io.read(alloy_file, ":4")
+    for frame, kind in zip(frames, ("slab", "slab", "bulk", "gas"), strict=True):
+        frame.info["config_type"] = kind
+    frames[1].info["config_weight"] = 3.0
+    ase.io.write(tmp_path / "kinds.xyz", frames)
+    weights = {"slab": 0.5, "bulk": {"forces": 2.0}}
+    data = {"train": str(tmp_path / "kinds.xyz"), "valid": str(alloy_file), "weights": weights}
+    found = [frame.weights for frame in read_sets(recipe(alloy_file, tmp_path, data=data).data, 0).train]
+    assert found == [dict.fromkeys(QUANTITIES, 0.5), dict.fromkeys(QUANTITIES, 1.5), {"forces": 2.0}, {}]
 
 
 def test_stress_is_trained_and_judged(alloy_file: Path, tmp_path: Path):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 
-from clebsch.benchmark import body_order_terms, dimer_curves, judge_dimer, run_langevin, run_nve
+from clebsch.benchmark import body_order_terms, dimer_curves, dynamics, judge_dimer, run_langevin, run_nve
 from clebsch.benchmark.dimers import DimerCurve
 from clebsch.benchmark.dynamics import DynamicsError, what_broke
 from clebsch.data import Configuration
@@ -93,6 +93,53 @@ def test_dynamics_of_free_atoms_break_and_conserve_energy():
         run_nve(potential, water, steps=4000, seed=0)
     found = run_langevin(potential, water, temperature=600.0, picoseconds=1.0, seed=0)
     assert found.reason and found.picoseconds < found.wanted == 1.0
+
+
+def free_gas(count: int = 216) -> Atoms:
+    """Oxygen and hydrogen too far apart to feel each other."""
+    positions = 20.0 * np.array(list(np.ndindex(6, 6, 6)), dtype=float)[:count]
+    return Atoms("OH" * (count // 2), positions)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Atoms]:
+    """The atoms after every step of dynamics, in which nothing counts as broken."""
+    atoms: list[Atoms] = []
+    monkeypatch.setattr(dynamics, "what_broke", lambda after, hottest: (atoms.append(after.copy()), "")[1])
+    return atoms
+
+
+def test_dynamics_at_constant_energy_begin_at_300_kelvin(seen: list[Atoms]):
+    run_nve(potential_of(linear_ace(correlation=1, **SMALL)), free_gas(), steps=1, seed=0)
+    assert seen[0].get_temperature() == pytest.approx(300, rel=0.08)  # two standard deviations of 648 momenta
+    for number in (1, 8):
+        (momenta, masses) = (
+            values[seen[0].numbers == number] for values in (seen[0].get_momenta(), seen[0].get_masses())
+        )
+        kelvin = np.mean(momenta**2 / masses[:, None]) / units.kB
+        assert kelvin == pytest.approx(300, rel=0.16)
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_drift_is_in_meV_per_atom_and_picosecond(monkeypatch: pytest.MonkeyPatch):
+    """An energy that grows by 1 meV per atom in every step of half a femtosecond."""
+    energies = iter(range(100))
+    monkeypatch.setattr(Atoms, "get_total_energy", lambda atoms: 1e-3 * len(atoms) * next(energies))
+    trace = run_nve(potential_of(linear_ace(correlation=1, **SMALL)), free_gas(4), steps=10, seed=0)
+    assert trace.drift == pytest.approx(2000) and trace.spread < 1e-9
+    np.testing.assert_allclose(trace.times, np.linspace(0, 0.005, 11))
+    np.testing.assert_allclose(trace.energies, np.arange(11), atol=1e-9)
+
+
+def test_the_thermostat_forgets_velocities_within_100_femtoseconds(seen: list[Atoms]):
+    """Of free atoms, ⟨v(0) v(t)⟩ / ⟨v²⟩ = exp(-γ t)."""
+    potential = potential_of(linear_ace(correlation=1, **SMALL))
+    found = run_langevin(potential, free_gas(), temperature=500.0, picoseconds=0.1, seed=0)
+    first, last = (atoms.get_velocities() * np.sqrt(atoms.get_masses())[:, None] for atoms in (seen[0], seen[-1]))
+    assert seen[0].get_temperature() == pytest.approx(500, rel=0.08)
+    assert len(seen) == 200 and found.picoseconds == pytest.approx(0.1) and not found.reason
+    assert np.mean(first * last) / np.mean(first**2) == pytest.approx(np.exp(-1), abs=0.08)
+    assert found.mean_temperature == pytest.approx(500, rel=0.08)
 
 
 @pytest.mark.parametrize("scale", [30.0, 300.0])

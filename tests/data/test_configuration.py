@@ -138,6 +138,16 @@ def test_two_places_that_differ():
         Configuration.from_atoms(atoms, LabelKeys(forces=None))
 
 
+def test_two_places_may_differ_in_the_digits_they_are_written_with():
+    atoms = water("energy")
+    for difference in (5e-6, -5e-6):
+        atoms.calc = SinglePointCalculator(atoms, energy=-10.5 + difference)
+        Configuration.from_atoms(atoms, LabelKeys(forces=None))
+    atoms.calc = SinglePointCalculator(atoms, energy=-10.5 + 2e-5)
+    with pytest.raises(DataError, match="with different values"):
+        Configuration.from_atoms(atoms, LabelKeys(forces=None))
+
+
 def test_labels_of_other_positions():
     atoms = water()
     atoms.calc = SinglePointCalculator(atoms, energy=1.0)

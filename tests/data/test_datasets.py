@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from frames import WATER, xyz_frame
 
-from clebsch.data import load_dataset
+from clebsch.data import Configuration, load_dataset
 from clebsch.data.datasets import NAMES, SOURCES, acac, rmd17, three_bpa
 from clebsch.data.datasets.download import verify
-from clebsch.data.datasets.source import DataFile, Source
+from clebsch.data.datasets.source import DataFile, Source, without
 from clebsch.errors import DataError
 
 
@@ -113,6 +113,13 @@ def test_a_training_set_is_no_test_set_of_its_own(data_root: Path):
     with pytest.raises(DataError, match="acac: 'valid_600K' is the training set 'train_600K' itself"):
         load_dataset("acac", data_root, train="train_600K", tests=["valid_600K"])
     assert "valid_600K" not in load_dataset("acac", data_root).tests, "settings are chosen by it"
+
+
+def test_a_zero_has_no_sign_where_sets_are_compared():
+    """A coordinate that is rounded to zero from below is that which is rounded from above."""
+    first, same, other = ([Configuration(np.array([8, 1]), np.array([[0.0, 0.0, z], [0.0, -z, 1.0]]))]
+                          for z in (1e-9, -1e-9, 1e-3))  # fmt: skip
+    assert without(first, same) == [] and without(first, other) == first
 
 
 def small_source(url: str, folder: Path) -> Source:

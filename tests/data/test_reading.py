@@ -238,6 +238,9 @@ def test_isolated_atoms_among_the_frames(write: Write):
         read_isolated_atoms(path, "REF_energy")
     with pytest.raises(DataError, match=r"frame 1: the isolated atom H has energy -13.5 eV here and -13.6 eV"):
         read_isolated_atoms(write(atom("H", -13.6), atom("H", -13.5)))
+    assert read_isolated_atoms(write(atom("H", -13.6), atom("H", -13.6000005))) == {"H": -13.6}
+    with pytest.raises(DataError, match=r"has energy -13.600002 eV here"):
+        read_isolated_atoms(write(atom("H", -13.6), atom("H", -13.600002)))
     with pytest.raises(DataError, match="no frame is an isolated atom"):
         read_isolated_atoms(write(xyz_frame(), atom("Cu", -3.0, periodic.replace("9", "3"))))
 

@@ -80,6 +80,13 @@ def test_fit_finds_e0():
     assert fit.rmse_per_atom == pytest.approx(0.0, abs=1e-9)
 
 
+def test_every_energy_counts_alike_in_a_fit_whatever_the_size():
+    """Of (2 x + 10)^2 + (4 x + 40)^2 the least is at x = -9; energies per atom would have x = -7.5."""
+    fit = fit_e0([molecule("H2", -10.0), molecule("H4", -40.0)], ("H",))
+    assert fit.e0 == pytest.approx({"H": -9.0})
+    assert fit.rmse_per_atom == pytest.approx(np.sqrt((4.0**2 + 1.0**2) / 2))
+
+
 def test_fit_of_one_composition_is_of_smallest_norm():
     fit = fit_e0([molecule("OH2", -300.0), molecule("OH2", -306.0)], ("H", "O"))
     assert fit.rank == 1

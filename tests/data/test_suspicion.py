@@ -52,9 +52,21 @@ def test_a_second_set_of_labels(write: Write):
         read_configurations(write(xyz_frame(extra="free_energy=-10.75")))
 
 
+def test_a_second_set_differs_by_more_than_digits(write: Write):
+    with pytest.warns(UserWarning, match=r"'REF_energy' \(differs by up to 2e-05 eV\)"):
+        read_configurations(write(xyz_frame(extra="REF_energy=-10.50002")))
+
+
 @pytest.mark.parametrize(
     "extra",
-    ["REF_energy=-10.5", "free_energy=-10.500001", "energy_weight=2", "kinetic_energy=1.0", "energy_per_atom=-3.5"],
+    [
+        "REF_energy=-10.5",
+        "REF_energy=-10.500005",
+        "free_energy=-10.500001",
+        "energy_weight=2",
+        "kinetic_energy=1.0",
+        "energy_per_atom=-3.5",
+    ],
 )
 def test_labels_that_are_no_second_set(write: Write, extra: str):
     with warnings.catch_warnings():

@@ -100,6 +100,17 @@ def test_neighbours_are_rebuilt(copper: Atoms):
     assert np.allclose(twice.get_forces()[:4], forces, atol=1e-9)
 
 
+def test_a_cell_that_changes_alone_gives_other_results(copper: Atoms):
+    before = [copper.get_potential_energy(), copper.get_stress()]
+    copper.set_cell(copper.cell.array * [[1.02], [1.0], [1.0]])
+    found = [copper.get_potential_energy(), copper.get_stress()]
+    fresh = copper.copy()
+    fresh.calc = Calculator(copper.calc.potential)
+    for value, other, old in zip(found, [fresh.get_potential_energy(), fresh.get_stress()], before, strict=True):
+        np.testing.assert_allclose(value, other, atol=1e-10)
+        assert np.abs(value - old).max() > 1e-4
+
+
 def test_far_atoms_do_not_interact(potential: Potential):
     calculator = Calculator(potential)
     alone = [Atoms(symbol, calculator=calculator).get_potential_energy() for symbol in "HO"]

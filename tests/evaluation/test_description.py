@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from clebsch.basis import RadialConfig
 from clebsch.evaluation import describe
-from clebsch.evaluation.cost import convolution_flops, product_flops
+from clebsch.evaluation.cost import convolution_flops, product_flops, shared_cost
 from clebsch.models import MultiACE, MultiACEConfig
 from clebsch.models.presets import botnet, linear_ace, mace, nequip, pace
 from clebsch.o3 import Irreps
@@ -43,6 +44,17 @@ def test_degrees_that_parity_leaves_out():
     assert [layer.degree for layer in describe(pace(**sizes)).layers] == [9, 36]
 
 
+def test_a_residual_keeps_the_degree_of_what_enters():
+    """Of a second layer that sees harmonics alone, of degree 2."""
+    config = mace(**SMALL)
+    second = config.layers[0].model_copy(update={"correlation": 1, "node_features": False, "residual": "none"})
+    alone, kept = (
+        config.model_copy(update={"layers": (config.layers[0], second.model_copy(update={"residual": residual}))})
+        for residual in ("none", "linear")
+    )
+    assert [[layer.degree for layer in describe(found).layers] for found in (alone, kept)] == [[6, 2], [6, 6]]
+
+
 def test_receptive_field():
     assert describe(nequip(**SMALL, r_max=4.0, num_layers=3)).receptive_field == 12.0
 
@@ -58,6 +70,26 @@ def test_scalar_product_by_hand():
     """A and A² of one scalar: one product, two couplings, two weights."""
     descriptor = ProductBasisDescriptor(Irreps("0e"), Irreps("0e"), 2)
     assert product_flops(descriptor, 8) == 8 * (1 + 2 * 2 + 2 * 2)
+
+
+def test_a_layer_of_a_radial_network_by_hand():
+    """A hidden layer from 8 to 8 more is 8 x 8 multiply-adds per edge, in each of two layers of the model."""
+    config = nequip(**SMALL, num_layers=2, spline_intervals=None)
+
+    def cost(*hidden: int) -> float:
+        layers = tuple(layer.model_copy(update={"radial": RadialConfig(kind="mlp", hidden=hidden)})
+                       for layer in config.layers)  # fmt: skip
+        return describe(config.model_copy(update={"layers": layers})).cost.per_edge
+
+    assert cost(8, 8) - cost(8) == 2 * 2 * 8 * 8
+
+
+def test_what_layers_share_by_hand():
+    """Six operations per harmonic, and per radial function or, of a spline, for its place."""
+    networks = nequip(**SMALL, num_radial=5, spline_intervals=None)
+    splines = nequip(**SMALL, num_radial=5, spline_intervals=64)
+    found = [shared_cost(MultiACE(config).edges, config) for config in (networks, splines)]
+    assert [(cost.per_edge, cost.per_atom) for cost in found] == [(6 * 9 + 6 * 5, 0), (6 * 9 + 20, 0)]
 
 
 def test_cost_grows_with_the_model():

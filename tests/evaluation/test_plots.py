@@ -30,6 +30,15 @@ def test_parity(tmp_path: Path, rng: np.random.Generator):
         assert drawn.get_legend_handles_labels()[1] == list(sets)
 
 
+def test_points_of_energies_are_meV_per_atom_above_the_mean_label():
+    labels, predictions = {"energy": np.array([-2.0, -6.0])}, {"energy": np.array([-2.2, -5.6])}
+    found = Comparison(np.array([1, 2]), np.array(["H"] * 3), labels, predictions)
+    _, (axes,) = figure(1)
+    draw_parity(axes, {"test": found}, QUANTITIES["energy"])
+    np.testing.assert_allclose(axes.collections[0].get_offsets(), [[500, 300], [-500, -300]], atol=1e-9)
+    assert axes.get_xlabel() == "labelled energy (meV/atom)"
+
+
 def test_learning_curve(tmp_path: Path):
     history = [
         {"epoch": n, "valid_energy_per_atom_rmse_meV": 10 / n, "valid_forces_rmse_meV_A": 90 / n} for n in range(1, 5)

@@ -136,6 +136,15 @@ def test_weights_that_hide_a_channel_do_not_hide_its_kernel(watch: Watch):
             verify_kernels(potential)
 
 
+@pytest.mark.parametrize("changes", [{"l_max": 0}, {"elements": ("Cu",)}, {"num_channels": 6}])
+@pytest.mark.parametrize("preset", ["nequip", "pace"])
+def test_sound_kernels_pass(preset: str, changes: dict[str, Any]):
+    """Of harmonics that are constant, of one element, of channels that fill no vector."""
+    config = PRESETS[preset](**{**SMALL, **changes})
+    potential = Potential(PotentialConfig(model=config), e0=dict.fromkeys(config.elements, 0.0), dtype=torch.float64)
+    verify_kernels(potential)
+
+
 def test_the_check_leaves_the_potential_as_it_is():
     potential = Potential(PotentialConfig(model=mace(**SMALL)), e0=dict.fromkeys("HCO", 0.0))
     before = {name: (x.clone(), x.requires_grad) for name, x in potential.named_parameters()}

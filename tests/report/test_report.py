@@ -18,11 +18,13 @@ import yaml
 from ase import Atoms
 
 from clebsch.cli import main
+from clebsch.data import Configuration
 from clebsch.errors import ConfigError
 from clebsch.evaluation import Comparison
 from clebsch.recipe import parse_recipe
 from clebsch.report import charts, write_report
 from clebsch.report.page import Page
+from clebsch.report.structures import worst_frames
 from clebsch.run import run
 from clebsch.sweep import run_sweep
 
@@ -118,6 +120,24 @@ def test_charts_of_sets_without_forces():
     assert "valid" in layout["title"]["text"]
     assert [trace["name"] for trace in residuals] == ["H", "O"]
     assert list(charts.prediction_charts({"scan": without})) == []
+
+
+def test_errors_are_shown_in_thousandths():
+    """Energies per atom above the lowest in meV, stresses in meV/Å³, forces in meV/Å."""
+    stress, forces = 0.01 * np.ones((2, 3, 3)), np.zeros((3, 3))
+    labels = {"energy": np.array([-1.0, -4.0]), "stress": stress, "forces": forces}
+    predictions = {
+        "energy": np.array([-1.5, -4.2]), "stress": 1.2 * stress, "forces": np.tile([0.3, 0.4, 0.0], (3, 1)),
+    }  # fmt: skip
+    found = Comparison(np.array([1, 2]), np.array(["H", "H", "O"]), labels, predictions)
+    energy, _, spread, stresses = (traces for traces, _ in charts.prediction_charts({"test": found}))
+    np.testing.assert_allclose([energy[0]["x"], energy[0]["y"]], [[1000, 0], [-500, -100]], atol=1e-9)
+    np.testing.assert_allclose([stresses[0]["x"], stresses[0]["y"]], [[10.0] * 18, [2.0] * 18])
+    for trace in spread:
+        assert np.average(trace["x"], weights=trace["y"]) == pytest.approx(700 / 3, abs=20)
+    frames = [Configuration(np.array([1]), np.zeros((1, 3))), Configuration(np.array([1, 8]), np.eye(3)[:2])]
+    for _, frame, error in worst_frames({"test": frames}, {"test": found}):
+        np.testing.assert_allclose(error, [500.0] * frame.num_atoms)
 
 
 def test_text_is_escaped(tmp_path: Path):

@@ -307,12 +307,12 @@ def test_every_item_has_one_process(size: int, costs: list[float]):
 
 def test_terms_without_data_are_of_one_process(train_graphs: list[Graph]):
     config = settings("dimers")
-    terms = loss_terms(config, potential(), train_graphs, 0)
-    shares = [divide(group(rank, 3), train_graphs, terms, config.loss) for rank in range(3)]
+    terms, everything = loss_terms(config, potential(), train_graphs, 0), range(len(train_graphs))
+    shares = [divide(group(rank, 3), train_graphs, everything, terms, config.loss) for rank in range(3)]
     assert [len(share.terms) for share in shares] == [0, 0, 1]
     assert shares[0].counts == {"energy": 10, "forces": 3 * sum(graph.num_atoms for graph in train_graphs)}
-    whole = divide(ALONE, train_graphs, (), config.loss)
-    assert whole.graphs is train_graphs and whole.counts is None
+    whole = divide(ALONE, train_graphs, everything, (), config.loss)
+    assert list(whole.graphs) == train_graphs and whole.counts is None
 
 
 def test_devices():

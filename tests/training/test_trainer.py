@@ -4,7 +4,9 @@ import dataclasses
 import io
 import itertools
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -131,6 +133,20 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     with pytest.raises(NonFiniteLossError, match="was left as it is"):
         fit(make_potential(), train_graphs, valid_graphs, make_config(max_epochs=2), tmp_path, resume=True)
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == content
+
+
+def test_checkpoints_are_an_interval_apart(
+    train_graphs, valid_graphs, make_potential, make_config, tmp_path, monkeypatch
+):
+    """By a clock that is a second on whenever it is read; the last checkpoint is that of the end."""
+    seconds, written = itertools.count(), []
+    save = trainer.save_checkpoint
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda *given: (written.append(next(seconds)), save(*given)))
+    config = make_config(max_epochs=8, checkpoint_seconds=20.0)
+    fit(make_potential(), train_graphs, valid_graphs, config, tmp_path)
+    apart = np.diff(written[:-1])
+    assert len(apart) >= 2 and apart.min() >= 20 and apart.max() < 30
 
 
 def test_gradients_are_clipped(train_graphs, valid_graphs, make_potential, make_config, tmp_path):

@@ -146,9 +146,13 @@ def _results(module: nn.Module, operands: list[Any]) -> list[Tensor]:
 
 
 def _gradients(results: list[Tensor], operands: list[Any], weights: list[Tensor]) -> Sequence[Tensor]:
-    """∂(g·y)/∂x of the results y with weights g, by the operands x that need one."""
+    """∂(g·y)/∂x of the results y with weights g, by the operands x that need one; zero where y does not depend on x."""
     inputs = [x for operand in operands for x in _tensors(operand) if x.requires_grad]
-    return torch.autograd.grad(results, inputs, weights) if inputs else ()
+    outputs = [y for y in results if y.requires_grad]
+    if not (inputs and outputs):
+        return [torch.zeros_like(x) for x in inputs]
+    given = [g for y, g in zip(results, weights, strict=True) if y.requires_grad]
+    return torch.autograd.grad(outputs, inputs, given, allow_unused=True, materialize_grads=True)
 
 
 def _deviation(found: Tensor, expected: Tensor) -> Tensor:

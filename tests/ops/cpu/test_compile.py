@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,6 +68,7 @@ def test_a_kernel_is_compiled_once(cache: Path):
     ("module", "name", "value"),
     [
         ("llvm", "get_host_cpu_name", lambda: "another"),
+        ("llvm", "get_host_cpu_features", lambda: SimpleNamespace(flatten=lambda: "+another", get=lambda name: False)),
         ("llvm", "llvm_version_info", (0, 0, 1)),
         ("llvmlite", "__version__", "0.0.1"),
     ],
