@@ -64,11 +64,18 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
         "train", "doctor", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
-        "demo",
+        "demo", "data",
     ]  # fmt: skip
     expected = {
         "train": {"--nproc"},
         "doctor": {"--json", "--html", *(f"--{name}-key" for name in ("energy", "forces", "stress"))},
+        "data pack": {
+            "--output",
+            *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),
+            "--units",
+            "--types",
+            "--processes",
+        },
         "evaluate": {
             "--json",
             *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),
@@ -99,7 +106,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
         "demo": {"--output"},
     }
     for command, options in expected.items():
-        words = call(capsys, command, "--help").replace(",", " ").split()
+        words = call(capsys, *command.split(), "--help").replace(",", " ").split()
         assert {word for word in words if word.startswith("--")} - {"--help"} == options
 
 

@@ -88,3 +88,21 @@ def test_blocks_are_consecutive_and_apart(length: int, blocks: int, part: float)
 def test_trajectories_leave_something_to_train_on():
     with pytest.raises(DataError, match="leaves nothing of the 3 configurations"):
         split_trajectories([3], Last(last=3))
+
+
+@given(st.lists(st.sampled_from([0.1, 0.25, 1.0, 2.5]), min_size=1, max_size=40), st.integers(0, 2**32 - 1))
+def test_graphs_are_drawn_as_often_as_is_asked(draws: list[float], seed: int):
+    """In 20 epochs each as often as it should, to one; in the long run no graph of a group is preferred."""
+    sampler = BatchSampler([1] * len(draws), batch_size=7, seed=seed, draws=draws)
+    count = np.zeros(len(draws))
+    for epoch in range(20):
+        for batch in sampler.batches(epoch):
+            np.add.at(count, batch, 1)
+    assert np.abs(count - 20 * np.array(draws)).max() <= 1.0
+
+
+def test_drawn_epochs_depend_on_seed_and_epoch_alone():
+    one, two = (BatchSampler([1] * 30, batch_size=4, seed=1, draws=[0.3] * 20 + [2.0] * 10) for _ in range(2))
+    one.batches(0)
+    assert one.batches(5) == two.batches(5) != one.batches(6)
+    assert sorted(i for batch in one.batches(5) for i in batch if i >= 20) == sorted(2 * list(range(20, 30)))

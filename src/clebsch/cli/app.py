@@ -24,6 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare data.")
+app.add_typer(data_app, name="data")
+
 STATUS_ERROR, STATUS_USAGE = 1, 2
 
 
@@ -138,6 +141,39 @@ def evaluate(  # noqa: PLR0913
         if text := undetermined(statistics.get("compositions"), loaded.elements, frames):
             typer.echo(f"{path}: {text}", err=True)
     show_accuracies(errors, as_json=json)
+
+
+@data_app.command()
+def pack(  # noqa: PLR0913
+    names: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|PATTERN...", help="Labelled configurations.")],
+    output: Annotated[Path, typer.Option(help="A new folder for the pack.")],
+    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
+    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
+    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
+    dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is read without.")] = "",
+    units: Annotated[str, typer.Option(help="Units of the files, as energy=kcal/mol,length=bohr.")] = "",
+    types: Annotated[str, typer.Option(help="Elements of the types of LAMMPS dumps, as 1=Cu,2=Au.")] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Processes that parse extended XYZ.")] = 1,
+) -> None:
+    """Write files as a pack, for data larger than memory; a recipe names its folder as data.train."""
+    from clebsch.cli.show import console
+    from clebsch.config import parse_config
+    from clebsch.data import LabelKeys
+    from clebsch.data.units import Units
+    from clebsch.run import pack_files
+
+    keys = LabelKeys(
+        energy=energy_key or None, forces=forces_key or None, stress=stress_key or None, dipole=dipole_key or None
+    )
+    pack_files(
+        names,
+        output,
+        keys,
+        units=parse_config(Units, _pairs(units, "--units"), "--units"),
+        types={int(key): value for key, value in _pairs(types, "--types", key="a number").items()},
+        processes=processes,
+        console=console(),
+    )
 
 
 @app.command()
@@ -255,6 +291,15 @@ def demo(
     from clebsch.demo import run_demo
 
     run_demo(output, console=console())
+
+
+def _pairs(text: str, option: str, key: str = "") -> dict[str, str]:
+    """``a=b,c=d`` as a mapping, whose keys may have to be numbers."""
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    for name, sign, value in pairs:
+        if not (name and sign and value) or (key and not name.isdecimal()):
+            raise ConfigError(f"{option}: expected {key or 'a name'}=value, separated by commas, got '{text}'.")
+    return {name: value for name, _, value in pairs}
 
 
 def _torch_dtype(name: str) -> torch.dtype | None:

@@ -22,6 +22,8 @@ class BatchSampler:
             than ``max_atoms`` is a batch of its own.
         shuffle: draw a new order for every epoch; without it the order is 0, 1, 2, …
         seed: seed of the orders.
+        draws: how often every graph is drawn in an epoch; None for once. Of n graphs that are drawn 0.1 times, n / 10
+            are drawn in an epoch, and others in the next ones, until all were drawn.
 
     Raises:
         DataError: not exactly one of ``batch_size`` and ``max_atoms`` is given, or it is not positive.
@@ -34,6 +36,7 @@ class BatchSampler:
         max_atoms: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
+        draws: Sequence[float] | None = None,
     ) -> None:
         given = [size for size in (batch_size, max_atoms) if size is not None]
         if len(given) != 1 or given[0] < 1:
@@ -43,11 +46,12 @@ class BatchSampler:
         self.num_atoms = [int(number) for number in num_atoms]
         self.batch_size, self.max_atoms = batch_size, max_atoms
         self.shuffle, self.seed = shuffle, seed
+        self.draws = None if draws is None else np.asarray(draws, dtype=np.float64)
 
     def batches(self, epoch: int = 0) -> list[list[int]]:
-        """Return the batches of an epoch: every graph's index exactly once."""
-        n = len(self.num_atoms)
-        order = np.random.default_rng([self.seed, epoch]).permutation(n).tolist() if self.shuffle else list(range(n))
+        """Return the batches of an epoch: every graph's index exactly once, or as often as ``draws`` say."""
+        order = self._order(epoch)
+        n = len(order)
         if self.batch_size is not None:
             return [order[start : start + self.batch_size] for start in range(0, n, self.batch_size)]
         batches: list[list[int]] = []
@@ -59,3 +63,23 @@ class BatchSampler:
                 atoms = self.num_atoms[index]
             batches[-1].append(index)
         return batches
+
+    def _order(self, epoch: int) -> list[int]:
+        """The indices of an epoch, one after another."""
+        chosen = np.arange(len(self.num_atoms)) if self.draws is None else self._drawn(epoch)
+        return (
+            np.random.default_rng([self.seed, epoch]).permutation(chosen).tolist() if self.shuffle else chosen.tolist()
+        )
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """What an epoch takes of the endless row of permutations of the graphs that are drawn equally often."""
+        assert self.draws is not None
+        found = []
+        for group, draws in enumerate(np.unique(self.draws)):
+            members = np.flatnonzero(self.draws == draws)
+            first, last = (int(len(members) * draws * (epoch + end) + 1e-9) for end in (0, 1))
+            cycles = range(first // len(members), -(-last // len(members)))
+            rows = [np.random.default_rng([self.seed, group, cycle, 1]).permutation(members) for cycle in cycles]
+            begin = cycles.start * len(members)
+            found.append(np.concatenate([*rows, members[:0]])[first - begin : last - begin])
+        return np.concatenate(found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -85,6 +85,14 @@ def read_source(
     """Read a file as `read_configurations` does, and say what was decided and what is doubtful."""
     path = Path(path)
     frames = read_frames(path, index, types=types)
+    chosen, facts = choose_units(path, units)
+    reading = interpret(path, frames, keys, chosen)
+    check_labels_present(frames, keys, str(path))
+    return replace(reading, facts=(*facts, *reading.facts))
+
+
+def choose_units(path: Path, units: Units | Mapping[str, str] | None) -> tuple[Units, list[str]]:
+    """Return the units of a file, and what is to be said of them; raises DataError if its format has its own."""
     facts: list[str] = []
     chosen = units if isinstance(units, Units) else parse_config(Units, units or {}, "units")
     form = find_format(path)
@@ -95,14 +103,17 @@ def read_source(
         facts.append(f"energies are taken to be in {ARCHIVE_ENERGY}, as in MD17 (if not, give units)")
     elif chosen.given():
         facts.append(f"units: {', '.join(f'{name} {unit}' for name, unit in chosen.given().items())}")
-    frames = [(number, convert(atoms, keys, chosen)) for number, atoms in frames]
-    check_labels_present(frames, keys, str(path))
+    return chosen, facts
+
+
+def interpret(path: Path, frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, units: Units) -> Reading:
+    """Return the configurations of frames of a file, which are converted in place, and what is to be said of them."""
+    bare = [convert(atoms, keys, units) for _, atoms in frames]
     configurations = [Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames]
     check_energies_vary(configurations, keys, str(path))
-    bare = [atoms for _, atoms in frames]
-    facts += [fact for fact in [describe_energies(bare)] if fact]
-    doubts = (*other_labels(bare, configurations, keys), *unread(bare))
-    return Reading(path, configurations, tuple(facts), doubts)
+    facts = tuple(fact for fact in [describe_energies(bare)] if fact)
+    doubts = (*other_labels(bare, configurations, keys, units.factors()), *unread(bare))
+    return Reading(path, configurations, facts, doubts)
 
 
 def read_isolated_atoms(path: str | Path, key: str = "energy") -> dict[str, float]:
@@ -159,17 +170,31 @@ def read_frames(
     Raises DataError where the file is missing, empty, truncated or corrupt, or has no such frame.
     """
     path = Path(path)
+    require_file(path)
+    numbered = _select(enumerate(frame_loaders(path, types)), _as_slice(index))
+    frames = list(load_frames(path, numbered))
+    if not frames:
+        chosen = "" if index == ":" else f" in index {index!r}"
+        raise DataError(f"{path}: holds no frame{chosen}. Check the file's content and the index.")
+    return frames
+
+
+def require_file(path: Path) -> None:
+    """Raise DataError if there is no such file."""
     if not path.is_file():
         if path.is_dir():
             raise DataError(f"{path}: is a folder. Name a file in it.")
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: no such file.{did_you_mean(path.name, siblings)}")
-    frames: list[tuple[int, Atoms]] = []
+
+
+def load_frames(path: Path, numbered: Iterable[tuple[int, Callable[[], Atoms]]]) -> Iterator[tuple[int, Atoms]]:
+    """Yield frames from their numbers and what parses them; raises DataError for one that cannot be read."""
     where = f"{path}"
     try:
-        for number, load in _select(enumerate(frame_loaders(path, types)), _as_slice(index)):
+        for number, load in numbered:
             where = f"{path}, frame {number}"
-            frames.append((number, load()))
+            yield number, load()
             where = f"{path}, after frame {number}"
     except DataError:
         raise
@@ -178,10 +203,6 @@ def read_frames(
             f"{where}: cannot be read ({type(error).__name__}: {error}). "
             "Check that the file is complete and of the format its name says."
         ) from error
-    if not frames:
-        chosen = "" if index == ":" else f" in index {index!r}"
-        raise DataError(f"{path}: holds no frame{chosen}. Check the file's content and the index.")
-    return frames
 
 
 def _as_slice(index: str | int | slice) -> slice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,15 +58,20 @@ def _shape(frame: Configuration) -> np.ndarray:
     return np.concatenate([np.linalg.svd(centred, compute_uv=False), np.linalg.svd(frame.cell, compute_uv=False)])
 
 
-def other_labels(frames: Sequence[Atoms], configurations: Sequence[Configuration], keys: LabelKeys) -> Iterator[str]:
-    """Yield a line if other keys hold the quantities that are read under their usual names, with other values."""
+def other_labels(
+    frames: Sequence[Atoms], configurations: Sequence[Configuration], keys: LabelKeys, factors: Mapping[str, float]
+) -> Iterator[str]:
+    """Yield a line if other keys hold the quantities that are read under their usual names, with other values.
+
+    ``factors`` convert the numbers in ``frames`` under other keys to the units of the labels.
+    """
     taken: list[str] = []
     others: list[str] = []
     cure: dict[str, str] = {}
     for name, key in keys.named().items():
         if key != name:  # the user has chosen
             continue
-        for other, largest in _others(frames, configurations, QUANTITIES[name]).items():
+        for other, largest in _others(frames, configurations, QUANTITIES[name], factors.get(name, 1.0)).items():
             taken += [key] if key not in taken else []
             others.append(f"'{other}' (differs by up to {largest:.3g} {QUANTITIES[name].unit})")
             cure.setdefault(name, other)
@@ -98,7 +103,9 @@ def unread(frames: Sequence[Atoms]) -> Iterator[str]:
             yield f"'{key}' is no weight that is read.{did_you_mean(key, WEIGHTS)} There are: {', '.join(WEIGHTS)}."
 
 
-def _others(frames: Sequence[Atoms], configurations: Sequence[Configuration], quantity: Quantity) -> dict[str, float]:
+def _others(
+    frames: Sequence[Atoms], configurations: Sequence[Configuration], quantity: Quantity, factor: float
+) -> dict[str, float]:
     """Keys that hold another value of a quantity, and the largest difference."""
     found: dict[str, float] = {}
     for atoms, configuration in zip(frames, configurations, strict=True):
@@ -109,7 +116,7 @@ def _others(frames: Sequence[Atoms], configurations: Sequence[Configuration], qu
             array = as_numbers(value)
             if array is None or array.size != label.size:
                 continue
-            difference = float(np.abs(array.reshape(label.shape) - label).max())
+            difference = float(np.abs(factor * array.reshape(label.shape) - label).max())
             if difference > AGREEMENT:
                 found[key] = max(found.get(key, 0.0), difference)
     return found

@@ -6,6 +6,7 @@ from clebsch.run.description import describe_file
 from clebsch.run.doctor import diagnose
 from clebsch.run.folder import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
 from clebsch.run.main import RunResult, build_potential, run
+from clebsch.run.pack import pack_files
 from clebsch.run.sets import Sets, read_sets, read_training_graphs
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "build_potential",
     "describe_file",
     "diagnose",
+    "pack_files",
     "read_sets",
     "read_training_graphs",
     "run",

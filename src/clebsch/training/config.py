@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,9 @@ else:
     Metric = Literal[("loss", *(f"{name}_rmse" for name in QUANTITIES))]
 
 
+MOST_DRAWS = 1000
+
+
 class TrainConfig(StrictConfig):
     """Settings of a training run.
 
@@ -28,6 +31,8 @@ class TrainConfig(StrictConfig):
         stages: loss weights and rate factors that begin later in the run, by ascending start.
         batch_size: size of a batch, in ``batch_unit``.
         batch_unit: count ``configurations``, or ``atoms`` (at most ``batch_size`` of them in a batch).
+        draws: how often a configuration is drawn in an epoch, by config_type or pattern of file names; 1 if nothing is
+            said. ``{"cheap*.xyz": 0.1, surface: 3}`` draws a tenth of some, others in each epoch, and some three times.
         max_epochs: passes over the training set.
         max_seconds: wall time of one call; the run then stops cleanly and can be resumed. None for no limit.
         patience: stop after this many epochs without a better validation, also before a later stage; None to go on.
@@ -45,6 +50,7 @@ class TrainConfig(StrictConfig):
     stages: tuple[StageConfig, ...] = ()
     batch_size: int = Field(default=5, ge=1)
     batch_unit: Literal["configurations", "atoms"] = "configurations"
+    draws: dict[str, Annotated[float, Field(gt=0, le=MOST_DRAWS)]] = {}
     max_epochs: int = Field(default=1000, ge=1)
     max_seconds: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
@@ -86,8 +92,7 @@ class TrainConfig(StrictConfig):
         if not isinstance(self.schedule, Cosine) and not self.stages:
             free["max_epochs"] = True
         # What is not used is left out, so that runs begun before the key existed go on.
-        if not self.dimer_weight:
-            free["dimer_weight"] = True
+        free |= {key: True for key in ("dimer_weight", "draws") if not getattr(self, key)}
         unused = [name for name in QUANTITIES if name not in (*FIRST, *self.fitted)]
         free["loss"] = {f"{name}_{setting}" for name in unused for setting in ("weight", "huber_delta")}
         free["stages"] = {"__all__": {f"{name}_weight" for name in unused}}

@@ -19,6 +19,7 @@ from clebsch.progress import say
 from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_newest, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
 from clebsch.training.distributed import World, current
+from clebsch.training.draws import draws_of
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
 from clebsch.training.loss import require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
@@ -155,7 +156,7 @@ def _prepare(
             optimizer=config.optimizer.build(potential),
             ema=ExponentialMovingAverage(potential, config.ema_decay),
             schedule=Schedule(config.schedule, config.max_epochs),
-            sampler=_sampler(train, config, shuffle=True, seed=seed),
+            sampler=_sampler(train, config, shuffle=True, seed=seed, draws=draws_of(train, config.draws)),
             terms=loss_terms(config, potential, train, seed),
             world=world,
         )
@@ -228,11 +229,18 @@ def _how_to_continue(stopped_by: str, checkpoint: Path, state: TrainingState, co
     )
 
 
-def _sampler(graphs: Sequence[Graph], config: TrainConfig, *, shuffle: bool, seed: int = 0) -> BatchSampler:
+def _sampler(
+    graphs: Sequence[Graph],
+    config: TrainConfig,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    draws: Sequence[float] | None = None,
+) -> BatchSampler:
     num_atoms = sizes_of(graphs)
     if config.batch_unit == "atoms":
-        return BatchSampler(num_atoms, max_atoms=config.batch_size, shuffle=shuffle, seed=seed)
-    return BatchSampler(num_atoms, batch_size=config.batch_size, shuffle=shuffle, seed=seed)
+        return BatchSampler(num_atoms, max_atoms=config.batch_size, shuffle=shuffle, seed=seed, draws=draws)
+    return BatchSampler(num_atoms, batch_size=config.batch_size, shuffle=shuffle, seed=seed, draws=draws)
 
 
 def _stop_reason(state: TrainingState, config: TrainConfig, watch: Watch) -> str | None:
