@@ -2,9 +2,9 @@
 
     python scripts/streaming.py ACAC_FOLDER [--frames 100000] [--seconds 60]
 
-Configurations of train_300K.xyz, each moved a little, are written as a pack in pieces; then a small MACE trains on it for some
-seconds, twice. Printed are the size of the pack, the largest resident memory of every part, each a process of its own, and how far
-the training came.
+Configurations of train_300K.xyz, each moved a little, are written as a pack in pieces; then a small MACE trains on it
+for some seconds, twice. Printed are the size of the pack, the largest resident memory of every part, each a process of
+its own, and how far the training came.
 """
 
 from __future__ import annotations

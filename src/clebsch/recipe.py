@@ -63,6 +63,7 @@ class FileSource(StrictConfig):
             ``{surface: {forces: 2, stress: 0}}``; zero is not trained on.
         units: units of the files, such as ``{energy: kcal/mol, length: bohr}``.
         types: elements of the types of LAMMPS dumps, such as ``{1: Cu, 2: Au}``.
+        nan_is_none: a label that holds a NaN is missing in its frame, instead of an error.
     """
 
     train: str | tuple[str, ...]
@@ -72,6 +73,7 @@ class FileSource(StrictConfig):
     weights: dict[str, NonNegative | dict[str, NonNegative]] = {}
     units: Units = Units()
     types: dict[int, str] = {}
+    nan_is_none: bool = False
 
     @field_validator("types")
     @classmethod

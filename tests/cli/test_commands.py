@@ -74,6 +74,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
             *(f"--{name}-key" for name in ("energy", "forces", "stress", "dipole")),
             "--units",
             "--types",
+            "--nan-is-none",
             "--processes",
         },
         "evaluate": {

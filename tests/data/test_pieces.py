@@ -76,3 +76,22 @@ def test_the_command(alloy_file: Path, tmp_path: Path, capsys: pytest.CaptureFix
             main(["data", "pack", str(alloy_file), "--output", str(tmp_path / "other"), *wrong])
         assert stopped.value.code == 2
         assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_nan_is_none_if_asked(alloy_file: Path, tmp_path: Path):
+    frames = ase.io.read(alloy_file, ":")
+    assert isinstance(frames, list)
+    frames[3].calc.results["forces"][1, 2] = np.nan
+    frames[4].calc.results["energy"] = np.nan
+    path = tmp_path / "nan.xyz"
+    ase.io.write(path, frames)
+    with pytest.raises(DataError, match=r"frame 3: forces must be finite"):
+        read_configurations(path)
+    whole = read_configurations(path, nan_is_none=True)
+    parts = [
+        frame for reading in read_in_pieces(path, LabelKeys(), nan_is_none=True) for frame in reading.configurations
+    ]
+    for found in (whole, parts):
+        assert [name for name in ("energy", "forces", "stress") if name in found[3].labels] == ["energy", "stress"]
+        assert "energy" not in found[4].labels and "forces" in found[4].labels

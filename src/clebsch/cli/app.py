@@ -153,6 +153,7 @@ def pack(  # noqa: PLR0913
     dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is read without.")] = "",
     units: Annotated[str, typer.Option(help="Units of the files, as energy=kcal/mol,length=bohr.")] = "",
     types: Annotated[str, typer.Option(help="Elements of the types of LAMMPS dumps, as 1=Cu,2=Au.")] = "",
+    nan_is_none: Annotated[bool, typer.Option("--nan-is-none", help="A label with a NaN is missing.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="Processes that parse extended XYZ.")] = 1,
 ) -> None:
     """Write files as a pack, for data larger than memory; a recipe names its folder as data.train."""
@@ -171,6 +172,7 @@ def pack(  # noqa: PLR0913
         keys,
         units=parse_config(Units, _pairs(units, "--units"), "--units"),
         types={int(key): value for key, value in _pairs(types, "--types", key="a number").items()},
+        nan_is_none=nan_is_none,
         processes=processes,
         console=console(),
     )

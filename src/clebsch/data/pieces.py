@@ -29,6 +29,7 @@ def read_in_pieces(
     *,
     types: Mapping[int, str] | None = None,
     units: Units | Mapping[str, str] | None = None,
+    nan_is_none: bool = False,
     processes: int = 1,
 ) -> Iterator[Reading]:
     """Read a file as `read_source` does, but yield it in pieces of 500 frames, so that memory stays flat.
@@ -38,6 +39,7 @@ def read_in_pieces(
         keys: names of the labels.
         types: elements of the types of a LAMMPS dump.
         units: units of the file.
+        nan_is_none: a label that holds a NaN is missing.
         processes: that parse extended XYZ; with more than one, the program needs ``if __name__ == "__main__":``.
 
     Raises DataError as `read_configurations` does.
@@ -46,7 +48,7 @@ def read_in_pieces(
     require_file(path)
     chosen, facts = choose_units(path, units)
     seen: set[str] = set()
-    found = _pieces(path, types, partial(_read, path, keys, chosen), processes)
+    found = _pieces(path, types, partial(_read, path, keys, chosen, nan_is_none), processes)
     for number, reading in enumerate(found):
         seen |= {name for frame in reading.configurations for name in frame.labels}
         first = tuple(facts) if number == 0 else ()
@@ -77,5 +79,5 @@ def _pieces(
             yield running.popleft().result()
 
 
-def _read(path: Path, keys: LabelKeys, units: Units, numbered: Numbered) -> Reading:
-    return interpret(path, list(load_frames(path, numbered)), keys, units)
+def _read(path: Path, keys: LabelKeys, units: Units, nan_is_none: bool, numbered: Numbered) -> Reading:
+    return interpret(path, list(load_frames(path, numbered)), keys, units, nan_is_none=nan_is_none)

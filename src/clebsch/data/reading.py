@@ -15,7 +15,7 @@ from clebsch.data.configuration import Configuration
 from clebsch.data.formats import ARCHIVE, FREE_UNITS, find_format, frame_loaders
 from clebsch.data.labels import LabelKeys, check_labels_present, config_type, is_isolated_atom
 from clebsch.data.suspicion import check_energies_vary, other_labels, unread
-from clebsch.data.units import Units, convert
+from clebsch.data.units import Units, convert, drop_nan
 from clebsch.data.vasp import describe_energies
 from clebsch.errors import DataError, did_you_mean
 
@@ -48,6 +48,7 @@ def read_configurations(
     *,
     types: Mapping[int, str] | None = None,
     units: Units | Mapping[str, str] | None = None,
+    nan_is_none: bool = False,
 ) -> list[Configuration]:
     """Read the configurations of a file, every one with the labels that it has among those that ``keys`` names.
 
@@ -58,6 +59,7 @@ def read_configurations(
         index: which frames, in Python's slice notation, counted from 0.
         types: elements of the types of a LAMMPS dump, ``{1: "Cu", 2: "Au"}``.
         units: units of the file, see `Units`, such as ``{"energy": "kcal/mol"}``.
+        nan_is_none: a label that holds a NaN is missing, instead of an error.
 
     Warns:
         UserWarning: other labels stand beside the ones that are read, or charges, spins or weights that are not read.
@@ -68,7 +70,7 @@ def read_configurations(
             number; two atoms are closer than 0.1 Å.
         ConfigError: a unit is unknown.
     """
-    reading = read_source(path, keys, index, types=types, units=units)
+    reading = read_source(path, keys, index, types=types, units=units, nan_is_none=nan_is_none)
     for doubt in reading.doubts:
         warnings.warn(f"{path}: {doubt}", stacklevel=2)
     return reading.configurations
@@ -81,12 +83,13 @@ def read_source(
     *,
     types: Mapping[int, str] | None = None,
     units: Units | Mapping[str, str] | None = None,
+    nan_is_none: bool = False,
 ) -> Reading:
     """Read a file as `read_configurations` does, and say what was decided and what is doubtful."""
     path = Path(path)
     frames = read_frames(path, index, types=types)
     chosen, facts = choose_units(path, units)
-    reading = interpret(path, frames, keys, chosen)
+    reading = interpret(path, frames, keys, chosen, nan_is_none=nan_is_none)
     check_labels_present(frames, keys, str(path))
     return replace(reading, facts=(*facts, *reading.facts))
 
@@ -106,8 +109,12 @@ def choose_units(path: Path, units: Units | Mapping[str, str] | None) -> tuple[U
     return chosen, facts
 
 
-def interpret(path: Path, frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, units: Units) -> Reading:
+def interpret(
+    path: Path, frames: Sequence[tuple[int, Atoms]], keys: LabelKeys, units: Units, *, nan_is_none: bool = False
+) -> Reading:
     """Return the configurations of frames of a file, which are converted in place, and what is to be said of them."""
+    if nan_is_none:
+        frames = [(number, drop_nan(atoms, keys)) for number, atoms in frames]
     bare = [convert(atoms, keys, units) for _, atoms in frames]
     configurations = [Configuration.from_atoms(atoms, keys, f"{path}, frame {number}") for number, atoms in frames]
     check_energies_vary(configurations, keys, str(path))

@@ -127,6 +127,16 @@ def convert(atoms: Atoms, keys: LabelKeys, units: Units) -> Atoms:
     return atoms
 
 
+def drop_nan(atoms: Atoms, keys: LabelKeys) -> Atoms:
+    """Remove, in place, the labels that ``keys`` names and that hold a NaN; return the frame."""
+    for key in keys.named().values():
+        for mapping in _mappings(atoms):
+            numbers = as_numbers(mapping.get(key))
+            if numbers is not None and np.isnan(numbers).any():
+                del mapping[key]
+    return atoms
+
+
 def as_numbers(value: Any) -> np.ndarray | None:
     """Return numbers as a float64 array; None for anything else."""
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from clebsch.data import Configuration, LabelKeys, Pack, write_pack
 from clebsch.data.formats import DUMP, FREE_UNITS, find_format
 from clebsch.data.paths import find_files
 from clebsch.data.pieces import read_in_pieces
+from clebsch.data.reading import Reading
 from clebsch.data.units import Units
 from clebsch.errors import DataError
 from clebsch.progress import say
@@ -29,6 +31,7 @@ def pack_files(
     *,
     units: Units | None = None,
     types: Mapping[int, str] | None = None,
+    nan_is_none: bool = False,
     processes: int = 1,
     console: Console | None = None,
 ) -> Pack:
@@ -40,6 +43,7 @@ def pack_files(
         keys: names of the labels in the files.
         units: of the files.
         types: elements of the types of LAMMPS dumps.
+        nan_is_none: a label that holds a NaN is missing in its frame.
         processes: that parse extended XYZ.
         console: where to say how it goes; None for silence, in which what is doubtful is a UserWarning.
 
@@ -52,7 +56,8 @@ def pack_files(
     if twice is not None:
         raise DataError(f"{twice} is named twice. Name every file once.")
     keys = keys or LabelKeys()
-    frames = _configurations(paths, keys, units or Units(), types, processes, console)
+    read = partial(read_in_pieces, keys=keys, nan_is_none=nan_is_none, processes=processes)
+    frames = _configurations(paths, read, units or Units(), types, console)
     pack = write_pack(frames, output)
     size = f"{len(pack):,} configurations, {pack.num_atoms.sum():,} atoms"
     say(console, f"{output}: {size} of {', '.join(pack.elements)}")
@@ -61,19 +66,16 @@ def pack_files(
 
 def _configurations(
     paths: Sequence[Path],
-    keys: LabelKeys,
+    read: Callable[..., Iterator[Reading]],
     units: Units,
     types: Mapping[int, str] | None,
-    processes: int,
     console: Console | None,
 ) -> Iterator[Configuration]:
     said, count, last = set[str](), 0, time.monotonic()
     for path in paths:
         form = find_format(path) if path.is_file() else ""
         chosen = units if form in FREE_UNITS else None
-        for reading in read_in_pieces(
-            path, keys, types=types if form == DUMP else None, units=chosen, processes=processes
-        ):
+        for reading in read(path, types=types if form == DUMP else None, units=chosen):
             for line in [*(f"{path}: {fact}" for fact in reading.facts), *_notes(reading.doubts, path, said)]:
                 _tell(console, line, said)
             yield from reading.configurations

@@ -112,7 +112,8 @@ def _labels(frames: Sequence[Configuration], keys: LabelKeys) -> Iterator[str]:
 def _read(path: Path, source: FileSource) -> Reading:
     form = _form(path)
     types = source.types if source.types and form == DUMP else None
-    return read_source(path, source.keys, types=types, units=source.units if form in FREE_UNITS else None)
+    units = source.units if form in FREE_UNITS else None
+    return read_source(path, source.keys, types=types, units=units, nan_is_none=source.nan_is_none)
 
 
 def _form(path: Path) -> str:
