@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal
 FULL_DISK = 0.15  # of the starts
 # Exit statuses: 0, of a signal by number, 128 + number, or an error that was explained.
 EXPECTED = {0, 1, 130, 138, 143, *(-number for number in SIGNALS)}
-MOST_EPOCHS = 60
+MOST_EPOCHS = 15
 
 
 def write_recipe(folder: Path) -> Path:
@@ -51,7 +51,7 @@ def write_recipe(folder: Path) -> Path:
         "data": {"train": str(folder / "alloy.xyz"), "valid": 3},
         "model": {"preset": "mace", "r_max": 3.5, "num_channels": 4, "l_max": 1, "L_max": 1, "correlation": 2},
         "energy": {"e0": "least_squares"},
-        "train": {"max_epochs": MOST_EPOCHS, "batch_size": 1, "checkpoint_seconds": 0.0, "patience": None},
+        "train": {"max_epochs": MOST_EPOCHS, "batch_size": 1, "checkpoint_seconds": 0.2, "patience": None},
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
