@@ -110,8 +110,9 @@ def load_potential(
         _fill(potential, without_prefix("potential", tensors))
         potential = potential.to(device)
     if verify:
-        verify_kernels(potential)
-        verify_frames(potential, frames, path)
+        frozen = potential.frozen()  # so that the control points of splines are made once
+        verify_kernels(frozen)
+        verify_frames(frozen, frames, path)
     return potential
 
 
