@@ -35,7 +35,7 @@ class FolderInUseError(ClebschError):
 
 
 class BackendError(ClebschError):
-    """A kernel backend was asked for that is not available."""
+    """A kernel backend was asked for that is not available, or computes wrong numbers."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
