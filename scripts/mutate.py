@@ -169,8 +169,9 @@ def tests_for(fault: Fault, calls: Calls, seconds: float) -> list[str]:
     module = Path(fault.path)
 
     def likelihood(test: str) -> tuple[bool, bool, float]:
-        named, beside = module.stem in Path(test).stem, Path(test).parent.name in module.parts
-        return not named, not beside, calls[test]["seconds"]
+        stem, folder = Path(test).stem, Path(test).parent.name
+        beside = folder in module.parts or module.parent.name in stem
+        return module.stem not in stem, not beside, calls[test]["seconds"]
 
     found.sort(key=likelihood)
     chosen, total = [], 0.0

@@ -102,6 +102,8 @@ def _is_talk(node: ast.AST) -> bool:
     """Texts, messages, and functions that only make errors; code for type checkers."""
     if isinstance(node, (ast.JoinedStr, ast.Import, ast.ImportFrom)):
         return True
+    if isinstance(node, ast.keyword):
+        return node.arg == "strict"  # of zip, where lengths are always equal
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns is not None:
         return ast.unparse(node.returns).strip("'\"").endswith("Error")
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

@@ -43,7 +43,7 @@ class ExtrapolationWarning(UserWarning):
 
 
 class BackendError(ClebschError):
-    """A kernel backend was asked for that is not available."""
+    """A kernel backend was asked for that is not available, or computes wrong numbers."""
 
 
 class OtherProcessError(ClebschError):

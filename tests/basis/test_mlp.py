@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from clebsch.basis.mlp import ACTIVATIONS, MLP, activate, activation_scale
+from clebsch.basis.mlp import ACTIVATIONS, MLP, activate, activation_scale, normal
 
 
 def plain(name: str, x: np.ndarray | float) -> np.ndarray | float:
@@ -71,3 +71,8 @@ def test_dtypes_start_alike_and_seeds_repeat():
     )
     for a, b, c in zip(low.weights, high.weights, again.weights, strict=True):
         assert torch.equal(a, b.float()) and torch.equal(b, c) and a.dtype == torch.float32
+
+
+def test_initial_weights_are_standard_normal_over_the_divisor():
+    drawn = normal((100, 100), torch.float64, torch.Generator().manual_seed(0), divisor=4).detach()
+    assert float(drawn.mean()) == pytest.approx(0, abs=0.01) and float(drawn.std()) == pytest.approx(0.25, rel=0.02)

@@ -20,11 +20,18 @@ def on_cpu_kernels(name: str, intervals: int | None, dtype: torch.dtype) -> Pote
     return potential
 
 
-@pytest.mark.parametrize(
-    ("intervals", "dtype"),
-    [(None, torch.float64), pytest.param(64, torch.float64, marks=pytest.mark.slow), (64, torch.float32)],
-)
-@pytest.mark.parametrize("name", MEMBERS)
+CASES = [
+    pytest.param(name, intervals, dtype, marks=() if fast else pytest.mark.slow)
+    for name in MEMBERS
+    for intervals, dtype, fast in [
+        (None, torch.float64, name in ("nequip", "mace")),
+        (64, torch.float64, False),
+        (64, torch.float32, True),
+    ]
+]
+
+
+@pytest.mark.parametrize(("name", "intervals", "dtype"), CASES)
 def test_contract(name: str, intervals: int | None, dtype: torch.dtype):
     results = run_contract(on_cpu_kernels(name, intervals, dtype))
     assert not [str(result) for result in results if not result.passed]

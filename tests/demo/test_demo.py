@@ -63,7 +63,7 @@ def test_the_whole_demo(tmp_path: Path):
     pytest.importorskip("tblite")
     told = io.StringIO()
     console = Console(file=told, width=100)
-    found = run_demo(tmp_path / "demo", seconds=4, configurations=(12, 4, 4), steps=20, console=console)
+    found = run_demo(tmp_path / "demo", seconds=2, configurations=(12, 4, 4), steps=20, console=console)
 
     assert set(found["errors"]) == {"linear ACE", "PACE"}
     for errors in found["errors"].values():

@@ -193,6 +193,19 @@ class Constant:
         return 0 * sum(parameter.sum() for parameter in potential.parameters()) + self.number
 
 
+class Size(Constant):
+    """The squares of the weights."""
+
+    def value(self, potential, step):
+        return sum(parameter.square().sum() for parameter in potential.parameters())
+
+
+def test_what_a_term_adds_becomes_smaller(walled, train_graphs, valid_graphs, make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "loss_terms", lambda *_: (Size("size", 0.0, 1),))
+    first, last = fit(walled, train_graphs, valid_graphs, make_config(max_epochs=2), tmp_path).history
+    assert last["train_loss_size"] < first["train_loss_size"]
+
+
 def test_the_loop_takes_any_terms(walled, train_graphs, valid_graphs, make_config, tmp_path, monkeypatch):
     terms = (Constant("one", 3.0, 1), Constant("two", 5.0, 2))
     monkeypatch.setattr(trainer, "loss_terms", lambda *_: terms)

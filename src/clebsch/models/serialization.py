@@ -116,8 +116,9 @@ def load_potential(
         stored = without_prefix("domain", tensors)
         potential.domain = Domain.from_tensors(stored, potential.elements, potential.r_max)
     if verify:
-        verify_kernels(potential)
-        verify_frames(potential, frames, path)
+        frozen = potential.frozen()  # so that the control points of splines are made once
+        verify_kernels(frozen)
+        verify_frames(frozen, frames, path)
     return potential
 
 
@@ -178,9 +179,6 @@ def _check_shapes(potential: Potential, path: str | Path) -> None:
 
 
 def _fill(potential: Potential, state: Mapping[str, torch.Tensor]) -> None:
-    """Give a potential without weights those of ``state``, which also hold E0, scale and shift."""
+    """Give a potential without weights those of ``state``, of the same shapes, which also hold E0, scale and shift."""
     dtypes = {name: tensor.dtype for name, tensor in potential.state_dict().items()}
-    try:
-        potential.load_state_dict({name: tensor.to(dtypes[name]) for name, tensor in state.items()}, assign=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"The weights do not make the potential of its config: {error}") from None
+    potential.load_state_dict({name: tensor.to(dtypes[name]) for name, tensor in state.items()}, assign=True)
