@@ -46,7 +46,9 @@ def check_overlaps(sets: Sets) -> Iterator[Finding]:
         shared = [group for group in twice if {one, other} <= {name for name, _ in group}]
         if shared:
             text = f"{len(shared)} configurations stand in both: {named([frame for _, frame in shared[0]])}"
-            yield Finding("warning", "copies", f"{one} and {other}", text, "Remove them from one of the sets.")
+            judged = one != next(iter(sets)) and "valid" not in (one, other)  # two sets that errors are reported on
+            cure = "" if judged else "Remove them from one of the sets."
+            yield Finding("note" if judged else "warning", "copies", f"{one} and {other}", text, cure)
     if not twice:
         yield Finding("ok", "copies", " and ".join(sets), "no configuration stands twice")
 
