@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +28,8 @@ import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from safetensors.numpy import load_file
+
+from clebsch.cli import main as main_of_clebsch
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 FULL_DISK = 0.15  # of the starts
@@ -58,16 +61,38 @@ def write_recipe(folder: Path) -> Path:
     return path
 
 
-def start(recipe: Path, folder: Path, largest_file: int | None = None) -> subprocess.Popen[str]:
-    """Start, or continue, the training in ``folder``."""
+def start(recipe: Path, folder: Path, errors: Path, largest_file: int | None = None) -> int:
+    """Start, or continue, the training in ``folder``, in a copy of this process, and return the number of that."""
+    process = os.fork()
+    if process:
+        return process
+    for number in {*SIGNALS} - {signal.SIGKILL}:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    status = 70
+    try:
+        main_of_clebsch(["train", str(recipe), f"output={folder}"])
+    except SystemExit as stopped:
+        status = stopped.code if isinstance(stopped.code, int) else 0
+    except KeyboardInterrupt:
+        status = 130
+    except BaseException:
+        traceback.print_exc()
+    os._exit(status)
 
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
-    command = [sys.executable, "-m", "clebsch", "train", str(recipe), f"output={folder}"]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, preexec_fn=limit, **pipes)  # type: ignore[call-overload]
+def wait(process: int, seconds: float | None) -> int | None:
+    """Exit status of a process, minus the number of the signal that ended it; None if it has not ended in time."""
+    until = np.inf if seconds is None else time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
 
 
 def result_of(folder: Path) -> tuple[dict[str, bytes], list[dict], dict]:
@@ -89,27 +114,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         recipe = write_recipe(work)
+        wait(start(recipe, work / "warm", work / "errors"), None)  # compiles kernels
         began = time.monotonic()
-        start(recipe, work / "whole").wait()
+        wait(start(recipe, work / "whole", work / "errors"), None)
         duration, expected = time.monotonic() - began, result_of(work / "whole")
         print(f"without interruption: {duration:.1f} s, {len(expected[1])} epochs", flush=True)
         while killed < arguments.kills:
             folder, runs = work / f"run{runs}", runs + 1
-            while True:
+            status, full = 1, False
+            while status or full:
                 full = rng.random() < FULL_DISK
-                process = start(recipe, folder, int(rng.integers(1_000, 400_000)) if full else None)
-                try:
-                    # Late enough to have begun, mostly; a start that is killed early loses nothing either.
-                    process.wait(None if full else rng.uniform(0.1, 1.0) * duration)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(SIGNALS[rng.integers(len(SIGNALS))])
+                process = start(recipe, folder, work / "errors", int(rng.integers(1_000, 400_000)) if full else None)
+                status = wait(process, None if full else rng.uniform(0.0, 0.8) * duration)
+                if status is None:
+                    os.kill(process, SIGNALS[rng.integers(len(SIGNALS))])
                     killed += 1
-                said = process.communicate()[1]
-                ended[process.returncode] += 1
-                if process.returncode not in EXPECTED or "Traceback" in said:
-                    problems.append(f"run {runs}: status {process.returncode}: {said[-300:]}")
-                if process.returncode == 0 and not full:
-                    break
+                    status = wait(process, None)
+                assert status is not None
+                ended[status] += 1
+                said = (work / "errors").read_text()
+                if status not in EXPECTED or "Traceback" in said:
+                    problems.append(f"run {runs}: status {status}: {said[-300:]}")
             if result_of(folder) != expected:
                 problems.append(f"run {runs} ended with other numbers")
             print(f"{killed} kills, {runs} runs, {len(problems)} problems", flush=True)

@@ -16,7 +16,7 @@ NAMES = ("acac", "3bpa", "ethanol", "lips", *(f"rmd17/{molecule}" for molecule i
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_public_data_are_sound(data_root: Path, name: str) -> None:
-    """The halves of the Li-P-S data were drawn at random from one trajectory: a third of the test set has near copies."""
+    """The halves of the Li-P-S data were drawn from one trajectory: a third of the test set are near copies."""
     dataset = load_dataset(name, data_root)
     found = examine({"train": dataset.train, **dataset.tests}).of_level("error", "warning")
     assert [item.check for item in found] == (["near copies"] if name == "lips" else [])
