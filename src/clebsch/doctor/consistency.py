@@ -35,7 +35,9 @@ def check_consistency(subject: str, frames: Sequence[Configuration]) -> Iterator
         return
     explained = f"{100 * found.explained:.1f} % of the forces follow from the positions (linear ACE of {found.fitted} "
     explained += "frames, on others)"
-    if found.explained < UNRELATED:
+    if found.explained < EXPLAINED and not found.determined:
+        yield Finding("not checked", "forces", subject, f"{explained}, which are too few to tell")
+    elif found.explained < UNRELATED:
         yield Finding("error", "forces", subject, explained, "Check the order of atoms and frames, and the positions.")
     elif found.explained < EXPLAINED:
         yield Finding("warning", "forces", subject, explained, "Check the order of atoms and frames; add data.")

@@ -19,6 +19,7 @@ MOST_COLUMNS = 1200
 MOST_CHANNELS = 16
 COUPLINGS = 9  # of the product basis per element and channel
 VALUES_PER_COLUMN = 10
+FEWEST_PER_COLUMN = 3
 FEWEST_ATOMS, MOST_ATOMS = 400, 4000  # in the fit
 MOST_JUDGED = 20_000  # atoms
 RIDGES = (1e-10, 1e-8, 1e-6)
@@ -33,12 +34,14 @@ class Probe:
         comparison: their labels beside the predictions.
         explained: 1 - (mean square error) / (mean square) of the forces of frames that were not fitted.
         fitted: number of frames that were fitted.
+        determined: whether these have three or more force components for each coefficient.
     """
 
     frames: list[Configuration]
     comparison: Comparison
     explained: float
     fitted: int
+    determined: bool
 
     def force_errors(self) -> np.ndarray:
         """Root mean square error of the forces of every frame, eV/Å."""
@@ -83,7 +86,8 @@ def probe(frames: Sequence[Configuration], *, energies: bool = False, seed: int 
     rows = int(comparison.num_atoms[: len(judged)].sum())
     error, label = comparison.error("forces")[:rows], comparison.labels["forces"][:rows]
     explained = 1.0 - float((error**2).mean() / max((label**2).mean(), 1e-30))
-    return Probe(everything, comparison, explained, len(fitted))
+    determined = 3 * sum(frame.num_atoms for frame in fitted) >= FEWEST_PER_COLUMN * columns
+    return Probe(everything, comparison, explained, len(fitted), determined)
 
 
 def _divide(frames: list[Configuration], atoms: int) -> tuple[list[Configuration], list[Configuration]]:
