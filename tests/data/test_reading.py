@@ -49,13 +49,14 @@ def test_files_that_ase_writes(tmp_path: Path):
     assert [frame.labels["energy"] for frame in read_configurations(path, REF)] == [-10.5, -10.5]
 
 
-def test_ase_database(tmp_path: Path):
-    path = tmp_path / "frames.db"
-    database = ase.db.connect(path)
+@pytest.mark.parametrize("suffix", [".db", ".aselmdb"])
+def test_ase_database(tmp_path: Path, suffix: str):
+    path = tmp_path / f"frames{suffix}"
     labelled = read_labelled(tmp_path)
-    database.write(labelled)
-    database.write(labelled)
-    database.write(water(), REF_energy=-3.0, data={"REF_forces": np.ones((3, 3))})
+    with ase.db.connect(path) as database:
+        database.write(labelled)
+        database.write(labelled)
+        database.write(water(), REF_energy=-3.0, data={"REF_forces": np.ones((3, 3))})
     first, second = read_configurations(path, index=":2")
     assert (first.labels["energy"], second.origin) == (-10.5, f"{path}, frame 1")
     (third,) = read_configurations(path, REF, index=-1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import ase.db
 import ase.io
@@ -19,7 +21,8 @@ from clebsch.data.vasp import vasp_loaders
 from clebsch.errors import DataError
 
 XYZ_SUFFIXES = (".xyz", ".extxyz")
-DATABASE_SUFFIXES = (".db", ".aselmdb")
+LMDB_SUFFIX = ".aselmdb"
+DATABASE_SUFFIXES = (".db", LMDB_SUFFIX)
 VASP = ("vasp-xml", "vasp-out")
 EXTENDED_XYZ, DATABASE, ARCHIVE, DUMP = "extended XYZ", "ASE database", "NumPy archive", "LAMMPS dump"
 # Formats whose files are in whatever units their author used; those of programs have units that ASE converts.
@@ -30,6 +33,8 @@ def find_format(path: Path) -> str:
     """Return the format of a file: one of the names above, or ASE's name."""
     suffix = bare_suffix(path)
     if suffix in DATABASE_SUFFIXES:
+        if suffix == LMDB_SUFFIX and find_spec("ase_db_backends") is None:
+            raise DataError(f"{path}: ASE reads LMDB with the package ase-db-backends: pip install 'clebsch[lmdb]'.")
         return DATABASE
     if suffix == ".npz":
         return ARCHIVE
@@ -56,8 +61,19 @@ def frame_loaders(path: Path, types: Mapping[int, str] | None) -> Iterator[Calla
     elif form in VASP:
         yield from vasp_loaders(path, form)
     elif form == DATABASE:
-        for row in ase.db.connect(path).select():
-            yield partial(row.toatoms, add_additional_information=True)
+        yield from _rows(path)
     else:
         for atoms in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
             yield partial(lambda frame: frame, atoms)
+
+
+def _rows(path: Path) -> Iterator[Callable[[], Atoms]]:
+    """The rows of a database of ASE; one of LMDB can be open only once in a process, so it is closed again."""
+    is_lmdb = bare_suffix(path) == LMDB_SUFFIX
+    database: Any = ase.db.connect(path, readonly=True) if is_lmdb else ase.db.connect(path)
+    try:
+        for row in database.select():
+            yield partial(row.toatoms, add_additional_information=True)
+    finally:
+        if is_lmdb:
+            database.close()
