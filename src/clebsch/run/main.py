@@ -13,13 +13,13 @@ from clebsch.evaluation import Accuracy, accuracy, plot_learning_curve, plot_par
 from clebsch.evaluation.accuracy import Comparison
 from clebsch.files import write_json
 from clebsch.models import CoreConfig, Domain, Potential, PotentialConfig, ZBLConfig, find_device
-from clebsch.models.serialization import save_potential
+from clebsch.models.serialization import POTENTIAL_NAME, save_potential
 from clebsch.ops import default_backend
 from clebsch.progress import say
-from clebsch.recipe import LeastSquaresFit, RunConfig, load_recipe
+from clebsch.recipe import GradientFit, LeastSquaresFit, RunConfig, load_recipe
 from clebsch.run.description import describe_start
 from clebsch.run.doctor import look_over
-from clebsch.run.folder import CURVE_NAME, PARITY_NAME, POTENTIAL_NAME, RESULTS_NAME, claim_together
+from clebsch.run.folder import CURVE_NAME, PARITY_NAME, RESULTS_NAME, claim_together
 from clebsch.run.sets import (
     Sets,
     check_elements,
@@ -29,6 +29,7 @@ from clebsch.run.sets import (
     require_neighbors,
     weigh_stress,
 )
+from clebsch.run.start import describe_choice, find_start, keep_start, take_weights, with_fingerprint
 from clebsch.training import FitResult, fit
 from clebsch.training.distributed import World, current
 from clebsch.training.division import build_divided, judge_divided
@@ -80,6 +81,7 @@ def run(
     console = world.console(console)
     with world.together():
         config = load_recipe(recipe, overrides)
+        start = find_start(config)
     sets = read_together(world, config, console)
     with world.together():
         model = config.model.build(elements_of(sets.train))
@@ -96,16 +98,20 @@ def run(
     statistics = Statistics(**world.share(vars(statistics)))
     with world.together():
         config = weigh_stress(config, train, valid)
-        potential = build_potential(config, statistics, world.device(config.device))
+        potential = build_potential(config, statistics, world.device(config.device), start)
         potential.domain = Domain.of(some_of(train), model.elements, model.r_max)
     with claim_together(world, config) as directory:
         say(console, describe_start(sets, statistics, potential, config.train))
+        if start is not None:
+            say(console, describe_choice(config, start))
         if isinstance(config.train, LeastSquaresFit):
             result = fit_least_squares(potential, train, valid, config.train, console=console)
         else:
-            result = fit(
-                potential, train, valid, config.train, directory, seed=config.seed, console=console, resume=True
-            )
+            with world.together():
+                if world.first:
+                    keep_start(config, start)
+            settings = with_fingerprint(config, start)
+            result = fit(potential, train, valid, settings, directory, seed=config.seed, console=console, resume=True)
         return _judge(RunResult(potential, result, {}, statistics, directory), sets, world)
 
 
@@ -142,15 +148,19 @@ def _write(outcome: RunResult, comparisons: Mapping[str, Comparison], frames: Se
     plot_parity(comparisons, directory / PARITY_NAME)
 
 
-def build_potential(config: RunConfig, statistics: Statistics, device: str | None = None) -> Potential:
+def build_potential(
+    config: RunConfig, statistics: Statistics, device: str | None = None, start: Potential | None = None
+) -> Potential:
     """Return the untrained potential, referenced and scaled by the statistics of the training set.
 
-    It is on ``device``, or that of the recipe.
+    It is on ``device``, or that of the recipe, and has weights, scale and number of neighbours of ``start`` if there is
+    one.
     """
-    model = config.model.build(tuple(statistics.e0), statistics.average_num_neighbors)
+    neighbors = statistics.average_num_neighbors if start is None else start.config.model.avg_num_neighbors
+    model = config.model.build(tuple(statistics.e0), neighbors)
     scales = {"force_rms": statistics.force_rms, "energy_std": statistics.energy_std_per_atom, "none": 1.0}
     shifts = {"mean": statistics.energy_mean_per_atom, "none": 0.0}
-    scale, shift = scales[config.energy.scale], shifts[config.energy.shift]
+    scale, shift = scales["none" if start is not None else config.energy.scale], shifts[config.energy.shift]
     if not scale:
         raise DataError(
             f"energy.scale is '{config.energy.scale}', which is {scale} for the labels of the training set. Choose "
@@ -171,6 +181,8 @@ def build_potential(config: RunConfig, statistics: Statistics, device: str | Non
         seed=config.seed,
         backend=config.backend or default_backend(config.device),
     )
+    if start is not None and isinstance(config.train, GradientFit):
+        take_weights(potential, start, str(config.train.start_from))
     return potential.to(find_device(device or config.device))
 
 

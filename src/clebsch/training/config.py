@@ -10,7 +10,7 @@ from clebsch.config import StrictConfig
 from clebsch.data.quantities import FIRST, QUANTITIES
 from clebsch.training.loss import LossConfig
 from clebsch.training.optimizers import Adam, OptimizerConfig
-from clebsch.training.schedules import Constant, Cosine, ScheduleConfig, StageConfig
+from clebsch.training.schedules import Constant, Cosine, Extension, ScheduleConfig, StageConfig
 
 if TYPE_CHECKING:
     Metric = str
@@ -29,6 +29,9 @@ class TrainConfig(StrictConfig):
         batch_size: size of a batch, in ``batch_unit``.
         batch_unit: count ``configurations``, or ``atoms`` (at most ``batch_size`` of them in a batch).
         max_epochs: passes over the training set.
+        extend: what becomes of a schedule or of stages whose shape depends on ``max_epochs`` if a run in its folder is
+            given more of them: ``stretch`` goes on as if it had had the new number from its start, ``restart`` adds
+            another cycle of the schedule and stays in the last stage.
         max_seconds: wall time of one call; the run then stops cleanly and can be resumed. None for no limit.
         patience: stop after this many epochs without a better validation, also before a later stage; None to go on.
         best_by: validation metric that selects the weights which are kept.
@@ -46,6 +49,7 @@ class TrainConfig(StrictConfig):
     batch_size: int = Field(default=5, ge=1)
     batch_unit: Literal["configurations", "atoms"] = "configurations"
     max_epochs: int = Field(default=1000, ge=1)
+    extend: Extension | None = None
     max_seconds: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
     best_by: Metric = "loss"
@@ -73,6 +77,11 @@ class TrainConfig(StrictConfig):
         stages = [self.loss_config(stage).fitted for stage in range(len(self.stages) + 1)]
         return tuple(name for name in QUANTITIES if any(name in fitted for fitted in stages))
 
+    @property
+    def schedule_has_length(self) -> bool:
+        """Whether the shape of the schedule depends on the number of epochs."""
+        return isinstance(self.schedule, Cosine)
+
     def lr_factor(self, stage: int) -> float:
         """Return the factor on the learning rate after ``stage`` stages have begun."""
         return self.stages[stage - 1].lr_factor if stage else 1.0
@@ -80,10 +89,11 @@ class TrainConfig(StrictConfig):
     def course(self) -> dict[str, Any]:
         """Return, as JSON content, the settings that must not change when a run is resumed.
 
-        Limits on time and patience may; the number of epochs too, unless the schedule or the stages depend on it.
+        Limits on time and patience may; the number of epochs too, unless the schedule or the stages depend on it
+        (`extended_from`).
         """
-        free: dict[str, Any] = dict.fromkeys(("max_seconds", "patience", "checkpoint_seconds"), True)
-        if not isinstance(self.schedule, Cosine) and not self.stages:
+        free: dict[str, Any] = dict.fromkeys(("max_seconds", "patience", "checkpoint_seconds", "extend"), True)
+        if not self.schedule_has_length and not self.stages:
             free["max_epochs"] = True
         # What is not used is left out, so that runs begun before the key existed go on.
         if not self.dimer_weight:

@@ -205,7 +205,7 @@ def _resume(
             f"'{directory}' holds the checkpoint of an earlier run. "
             "Resume that run (resume=True), or give another directory."
         )
-    load_newest(directory, state, identity, console)
+    load_newest(directory, state, identity, config, console)
     say(console, _resumed(state, config))
 
 
@@ -249,7 +249,7 @@ def _stop_reason(state: TrainingState, config: TrainConfig, watch: Watch) -> str
 
 def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
     """Begin the stage of this epoch; losses of different weights do not compare, so the best is sought anew."""
-    stage = stage_at(config.stages, state.progress.epoch, config.max_epochs)
+    stage = stage_at(config.stages, state.progress.epoch, state.schedule.first_cycle)
     if stage != state.progress.stage:
         state.progress.stage = stage
         state.progress.best_validation = None
