@@ -33,6 +33,9 @@ class TrainConfig(StrictConfig):
             given more of them: ``stretch`` goes on as if it had had the new number from its start, ``restart`` adds
             another cycle of the schedule and stays in the last stage.
         max_seconds: wall time of one call; the run then stops cleanly and can be resumed. None for no limit.
+        anneal_in_time: let a cosine and stages come to their end within ``max_seconds``, which is then the time of the
+            whole run, over all its calls: how far they are is the larger of the fractions of epochs done and of time
+            used. When the time is over, the running epoch ends there and is validated. Such a run does not repeat.
         patience: stop after this many epochs without a better validation, also before a later stage; None to go on.
         best_by: validation metric that selects the weights which are kept.
         ema_decay: decay of the averaged weights that are validated and kept; 0 uses the weights themselves.
@@ -51,6 +54,7 @@ class TrainConfig(StrictConfig):
     max_epochs: int = Field(default=1000, ge=1)
     extend: Extension | None = None
     max_seconds: float | None = Field(default=None, gt=0)
+    anneal_in_time: bool = False
     patience: int | None = Field(default=None, ge=1)
     best_by: Metric = "loss"
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
@@ -65,6 +69,17 @@ class TrainConfig(StrictConfig):
             raise ValueError(f"stages must begin one after the other, got starts {starts}")
         for stage in self.stages:
             stage.loss_config(self.loss)
+        return self
+
+    @model_validator(mode="after")
+    def _anneals(self) -> TrainConfig:
+        if self.anneal_in_time and self.max_seconds is None:
+            raise ValueError("anneal_in_time is true, but there is no max_seconds; give the time of the run")
+        if self.anneal_in_time and not self.schedule_has_length and not self.stages:
+            raise ValueError(
+                f"anneal_in_time is true, but the schedule {self.schedule.kind} has no end; choose "
+                "'schedule: {kind: cosine}', or leave anneal_in_time out"
+            )
         return self
 
     def loss_config(self, stage: int) -> LossConfig:
@@ -96,8 +111,7 @@ class TrainConfig(StrictConfig):
         if not self.schedule_has_length and not self.stages:
             free["max_epochs"] = True
         # What is not used is left out, so that runs begun before the key existed go on.
-        if not self.dimer_weight:
-            free["dimer_weight"] = True
+        free |= {key: True for key in ("dimer_weight", "anneal_in_time") if not getattr(self, key)}
         unused = [name for name in QUANTITIES if name not in (*FIRST, *self.fitted)]
         free["loss"] = {f"{name}_{setting}" for name in unused for setting in ("weight", "huber_delta")}
         free["stages"] = {"__all__": {f"{name}_weight" for name in unused}}

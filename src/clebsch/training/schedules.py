@@ -62,9 +62,12 @@ class StageConfig(keys_of_table({f"{name}_weight": (float | None, Field(default=
         return LossConfig(**{**base.model_dump(), **changes})
 
 
-def stage_at(stages: tuple[StageConfig, ...], epoch: int, max_epochs: int) -> int:
-    """Return the number of ``stages`` (sorted by start) that have begun when ``epoch`` epochs are complete."""
-    return sum(epoch >= stage.start * max_epochs for stage in stages)
+def stage_at(stages: tuple[StageConfig, ...], epoch: int, max_epochs: int, used: float = 0.0) -> int:
+    """Return the number of ``stages`` (sorted by start) that have begun when ``epoch`` epochs are complete.
+
+    Those have too that begin before the fraction ``used`` of the time, if the stages are to come in it.
+    """
+    return sum(epoch >= stage.start * max_epochs or used >= stage.start for stage in stages)
 
 
 class Schedule:
@@ -98,8 +101,13 @@ class Schedule:
         if how == "restart":
             self.restarts.append(epochs)
 
-    def factor(self, epochs: float) -> float:
-        """Return the factor after ``epochs`` epochs; the fraction says how far the running epoch has come."""
+    def factor(self, epochs: float, used: float = 0.0) -> float:
+        """Return the factor after ``epochs`` epochs, or farther on.
+
+        Args:
+            epochs: epochs done; the fraction says how far the running one has come.
+            used: fraction of the way from the end of the warm-up to that of a cosine, if time has brought it farther.
+        """
         config, length = self.config, self.max_epochs
         if isinstance(config, Cosine):
             begin, end = next((cycle for cycle in self._cycles() if epochs <= cycle[1]), self._cycles()[-1])
@@ -107,7 +115,7 @@ class Schedule:
         warm_up = min(1.0, epochs / config.warmup_epochs) if config.warmup_epochs > 0 else 1.0
         if isinstance(config, Cosine):
             falling = max(length - config.warmup_epochs, 1e-12)
-            done = min(1.0, max(0.0, epochs - config.warmup_epochs) / falling)
+            done = max(used, min(1.0, max(0.0, epochs - config.warmup_epochs) / falling))
             shape = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * done))
         elif isinstance(config, Exponential):
             shape = config.decay ** max(0.0, epochs - config.warmup_epochs)

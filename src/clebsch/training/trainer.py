@@ -115,7 +115,7 @@ def fit(
     with StopSignals(forwarded=world.size > 1) as signals:
         watch = Watch(clock, signals, world)
         while (stopped_by := _stop_reason(state, config, watch)) is None:
-            _enter_stage(state, config)
+            _enter_stage(state, config, watch.used)
             if not _train_epoch(state, train, config, watch, keep):
                 continue  # Stopped within the epoch: the loop ends, and the checkpoint keeps the place.
             record, due = world.share([_end_epoch(state, valid, config, clock), clock.checkpoint_due()])
@@ -247,9 +247,9 @@ def _stop_reason(state: TrainingState, config: TrainConfig, watch: Watch) -> str
     return "max_seconds" if watch.expired else None
 
 
-def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
+def _enter_stage(state: TrainingState, config: TrainConfig, used: float) -> None:
     """Begin the stage of this epoch; losses of different weights do not compare, so the best is sought anew."""
-    stage = stage_at(config.stages, state.progress.epoch, state.schedule.first_cycle)
+    stage = stage_at(config.stages, state.progress.epoch, state.schedule.first_cycle, used)
     if stage != state.progress.stage:
         state.progress.stage = stage
         state.progress.best_validation = None
@@ -260,7 +260,8 @@ def _train_epoch(
 ) -> bool:
     """Take the steps that are left in this epoch; False if the time has run out, or a signal has come, before its end.
 
-    ``keep`` writes a checkpoint, which is done between steps where one is due.
+    ``keep`` writes a checkpoint, which is done between steps where one is due. A run that is annealed in its time ends
+    the epoch where the time runs out, so that the last weights are validated.
     """
     progress = state.progress
     loss_config = config.loss_config(progress.stage)
@@ -272,17 +273,20 @@ def _train_epoch(
     batches = state.sampler.batches(progress.epoch)
     for place, indices in enumerate(batches[progress.batch :], progress.batch):
         if watch.look():
-            return False
+            if watch.signal or not config.anneal_in_time or not progress.batch:
+                return False
+            break
         if progress.batch and watch.checkpoint_due:
             keep()
-        set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
+        done = progress.epoch + (progress.batch + 1) / len(batches)
+        set_lr(state.optimizer, lr * state.schedule.factor(done, watch.used))
         if state.world.size == 1:
             expect(graphs, chain.from_iterable(batches[place : place + 2]))
         take_step(state, graphs, indices, loss_config, config)
         progress.batch += 1
         progress.step += 1
     for total in state.loss_sums.values():
-        total /= len(batches)
+        total /= progress.batch
     progress.batch = 0
     progress.epoch += 1
     return True
