@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from clebsch.errors import ConfigError
@@ -55,10 +57,7 @@ def take_weights(potential: Potential, start: Potential, name: str) -> None:
             f"train.start_from: '{name}' is of the elements {', '.join(start.elements)}, the run of "
             f"{', '.join(potential.elements)}. Start from a potential of the same elements, or from none."
         )
-    models = (item.config.model.model_dump(mode="json") for item in (start, potential))
-    terms = ([term.kind for term in item.config.terms] for item in (start, potential))
-    where = f"in '{name}'"
-    differences = list_differences(*models, "model", where) + list_differences(*terms, "terms", where)
+    differences = list_differences(_architecture(start), _architecture(potential), where=f"in '{name}'")
     if differences:
         raise ConfigError(
             f"train.start_from: the model is another than that of '{name}': {differences[0]}. Give the recipe the "
@@ -67,6 +66,12 @@ def take_weights(potential: Potential, start: Potential, name: str) -> None:
     kept = {key: value for key, value in start.state_dict().items() if key.startswith("model.") or key == "scale"}
     with torch.no_grad():
         potential.load_state_dict({**potential.state_dict(), **kept})
+
+
+def _architecture(potential: Potential) -> dict[str, Any]:
+    """What must be equal for weights to fit, as JSON content."""
+    config = potential.config
+    return {"model": config.model.model_dump(mode="json"), "terms": [term.kind for term in config.terms]}
 
 
 def describe_choice(config: RunConfig, start: Potential) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from clebsch.config import StrictConfig
 from clebsch.data.quantities import FIRST, QUANTITIES
+from clebsch.training.guards import SpikeConfig
 from clebsch.training.loss import LossConfig
 from clebsch.training.optimizers import Adam, OptimizerConfig
 from clebsch.training.schedules import Constant, Cosine, Extension, ScheduleConfig, StageConfig
@@ -42,6 +43,7 @@ class TrainConfig(StrictConfig):
         dimer_weight: weight, (eV/Å)^-2, of the wrong forces between two atoms alone (`DimerPrior`), which are looked at
             in every fifth step, through all stages; part of the training loss, not of the validation loss. 0 for none.
         max_grad_norm: norm to which the gradient of the loss is clipped; None for no clipping.
+        spike: what is done about a batch whose loss is far above those before it: nothing, unless it says so.
         checkpoint_seconds: shortest time between checkpoints, which are written after a step or an epoch.
     """
 
@@ -60,6 +62,7 @@ class TrainConfig(StrictConfig):
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     dimer_weight: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=10.0, gt=0)
+    spike: SpikeConfig = SpikeConfig()
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
     @model_validator(mode="after")
@@ -107,7 +110,7 @@ class TrainConfig(StrictConfig):
         Limits on time and patience may; the number of epochs too, unless the schedule or the stages depend on it
         (`extended_from`).
         """
-        free: dict[str, Any] = dict.fromkeys(("max_seconds", "patience", "checkpoint_seconds", "extend"), True)
+        free: dict[str, Any] = dict.fromkeys(("max_seconds", "patience", "checkpoint_seconds", "extend", "spike"), True)
         if not self.schedule_has_length and not self.stages:
             free["max_epochs"] = True
         # What is not used is left out, so that runs begun before the key existed go on.

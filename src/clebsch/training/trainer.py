@@ -20,6 +20,7 @@ from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_ne
 from clebsch.training.config import TrainConfig
 from clebsch.training.distributed import World, current
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
+from clebsch.training.guards import SpikeError, update_ratio, with_loss
 from clebsch.training.loss import require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
 from clebsch.training.optimizers import set_lr
@@ -116,7 +117,7 @@ def fit(
         watch = Watch(clock, signals, world)
         while (stopped_by := _stop_reason(state, config, watch)) is None:
             _enter_stage(state, config, watch.used)
-            if not _train_epoch(state, train, config, watch, keep):
+            if not _train_epoch(state, train, config, watch, keep, console):
                 continue  # Stopped within the epoch: the loop ends, and the checkpoint keeps the place.
             record, due = world.share([_end_epoch(state, valid, config, clock), clock.checkpoint_due()])
             with world.together():
@@ -253,10 +254,16 @@ def _enter_stage(state: TrainingState, config: TrainConfig, used: float) -> None
     if stage != state.progress.stage:
         state.progress.stage = stage
         state.progress.best_validation = None
+        state.progress.losses = []
 
 
 def _train_epoch(
-    state: TrainingState, graphs: Sequence[Graph], config: TrainConfig, watch: Watch, keep: Callable[[], None]
+    state: TrainingState,
+    graphs: Sequence[Graph],
+    config: TrainConfig,
+    watch: Watch,
+    keep: Callable[[], None],
+    console: Console | None,
 ) -> bool:
     """Take the steps that are left in this epoch; False if the time has run out, or a signal has come, before its end.
 
@@ -270,6 +277,10 @@ def _train_epoch(
     parts = (*loss_config.fitted, *(term.name for term in state.terms))
     # A checkpoint has them in another order, and the order decides the last bit of their sum.
     state.loss_sums = {part: state.loss_sums[part] if progress.batch else zero.clone() for part in parts}
+    if not progress.batch:
+        state.gradient_norms = torch.zeros(2, dtype=torch.float64, device=state.potential.device)
+    weights = [parameter for parameter in state.potential.parameters() if parameter.requires_grad]
+    before: list[torch.Tensor] = []  # the last step
     batches = state.sampler.batches(progress.epoch)
     for place, indices in enumerate(batches[progress.batch :], progress.batch):
         if watch.look():
@@ -282,14 +293,41 @@ def _train_epoch(
         set_lr(state.optimizer, lr * state.schedule.factor(done, watch.used))
         if state.world.size == 1:
             expect(graphs, chain.from_iterable(batches[place : place + 2]))
-        take_step(state, graphs, indices, loss_config, config)
+        if place == len(batches) - 1:
+            before = [weight.detach().clone() for weight in weights]
+        try:
+            take_step(state, graphs, indices, loss_config, config)
+        except SpikeError as error:
+            _skip(error, state, config, keep, console)
         progress.batch += 1
         progress.step += 1
+    taken = max(progress.batch - progress.skipped, 1)
     for total in state.loss_sums.values():
-        total /= progress.batch
-    progress.batch = 0
+        total /= taken
+    total, largest = state.gradient_norms.tolist()
+    state.observed = {"gradient_norm_mean": total / taken, "gradient_norm_max": largest}
+    state.observed |= {"update_ratio": update_ratio(before, weights)} if before else {}
+    state.observed |= {"skipped": progress.skipped} if config.spike.action == "skip" else {}
+    progress.batch = progress.skipped = 0
     progress.epoch += 1
     return True
+
+
+def _skip(
+    error: SpikeError, state: TrainingState, config: TrainConfig, keep: Callable[[], None], console: Console | None
+) -> None:
+    """Count a step that was not taken and name configurations that were not named yet; or stop, as the recipe says."""
+    if config.spike.action == "raise":
+        keep()
+        with state.world.together():
+            if state.world.first:
+                raise error
+    state.progress.losses = with_loss(state.progress.losses, error.loss)
+    state.progress.skipped += 1
+    new = [origin for origin in error.origins if origin not in state.named]
+    if new:
+        state.named.update(new)
+        say(console, f"note: skipped, as {error.found}; the batch holds {', '.join(new)}")
 
 
 def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig, clock: Clock) -> Record:
@@ -324,6 +362,7 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
         "train_loss": sum(parts.values()),
         **{f"train_loss_{quantity}": value for quantity, value in parts.items()},
         **{f"valid_{name}": value for name, value in scores.items()},
+        **state.observed,
         **({"resumed_with": resumed} if resumed else {}),
     }
 

@@ -9,7 +9,6 @@ from clebsch.training.config import TrainConfig
 from clebsch.training.distributed import World
 from clebsch.training.signals import StopSignals
 
-
 PARTS = 10**9  # of the time limit, by which processes agree on the time used
 
 
