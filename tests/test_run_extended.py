@@ -116,3 +116,24 @@ def test_new_test_sets_are_judged_without_training(first: RunResult, alloy_file:
     assert set(found.accuracies) == {"valid", "more"} and lines.holds("nothing is left to train")
     assert set(json.loads((folder / "results.json").read_text())["errors"]) == {"valid", "more"}
     assert load(folder).fingerprint() == weights
+
+
+def test_what_a_run_says_is_kept(alloy_file: Path, tmp_path: Path):
+    for epochs in (1, 2):
+        lines = Lines()
+        found = run(recipe(alloy_file, tmp_path / "a", train={**TRAIN, "max_epochs": epochs}), console=lines)
+    log = (tmp_path / "a" / "train.log").read_text().splitlines()
+    starts = [number for number, line in enumerate(log) if line.startswith("# ")]
+    assert len(starts) == 2 and log[starts[1] + 1 :] == lines.file.getvalue().splitlines()
+    assert log[-2].split()[-1].count(":") == 1 or log[-2].endswith("*")  # the time that is left
+    assert found.training is not None and found.training.as_dict()["n"] == 9
+
+
+def test_errors_of_a_large_training_set(alloy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They are those of some configurations, and stand apart from those of the other sets."""
+    monkeypatch.setattr("clebsch.run.main.MOST_TRAINED", 4)
+    lines = Lines()
+    run(recipe(alloy_file, tmp_path / "a", train=TRAIN), console=lines)
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert results["errors_train"]["n"] == 4 and set(results["errors"]) == {"valid", "same"}
+    assert lines.holds("errors of the training set: of 4 of its configurations, at equal steps")

@@ -15,6 +15,7 @@ from clebsch.data import QUANTITIES, BatchSampler, Graph, expect, sizes_of
 from clebsch.errors import CheckpointError, ConfigError, DataError
 from clebsch.files import explained
 from clebsch.models.potential import Potential
+from clebsch.progress import progress as watched
 from clebsch.progress import say
 from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_newest, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 METRICS_NAME = "metrics.jsonl"
+LONG = 30.0  # seconds between lines within an epoch
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def fit(
     state.synchronize()
     with world.together():
         metrics = MetricsFile(directory / METRICS_NAME if world.first else None, state.progress.epoch)
-    table, clock = EpochTable(console), Clock(config, state.progress.seconds)
+    table, clock, done = EpochTable(console), Clock(config, state.progress.seconds), state.progress.epoch
     say(console, _divided(world, config))
 
     def keep() -> None:
@@ -122,7 +124,8 @@ def fit(
             record, due = world.share([_end_epoch(state, valid, config, clock), clock.checkpoint_due()])
             with world.together():
                 metrics.append(record)
-            table.row(record, best=state.progress.best_epoch == state.progress.epoch)
+            left = clock.left(state.progress.epoch - done, config.max_epochs - done)
+            table.row(record, best=state.progress.best_epoch == state.progress.epoch, left=left)
             if due:
                 keep()
         keep()
@@ -282,7 +285,9 @@ def _train_epoch(
     weights = [parameter for parameter in state.potential.parameters() if parameter.requires_grad]
     before: list[torch.Tensor] = []  # the last step
     batches = state.sampler.batches(progress.epoch)
-    for place, indices in enumerate(batches[progress.batch :], progress.batch):
+    label, rest = f"batches of epoch {progress.epoch + 1}", batches[progress.batch :]
+    told = watched(console, rest, label, len(rest), first=LONG, every=LONG)
+    for place, indices in enumerate(told, progress.batch):
         if watch.look():
             if watch.signal or not config.anneal_in_time or not progress.batch:
                 return False

@@ -37,6 +37,11 @@ class Clock:
         """Fraction of the time of the run that is used, at most 1; zero if the schedule does not depend on it."""
         return min(1.0, self.seconds() / self._limit) if self._whole else 0.0
 
+    def left(self, epochs: int, of: int) -> float:
+        """Seconds to go, at most, where this call has done ``epochs`` of the ``of`` epochs that it has to do."""
+        here = time.monotonic() - self._started
+        return max(0.0, min(here / epochs * (of - epochs), self._limit - (self.seconds() if self._whole else here)))
+
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""
         return time.monotonic() - self._saved >= self._interval
