@@ -263,4 +263,4 @@ def test_a_folder_or_a_name_where_a_potential_is_expected(
     assert "parameters" in printed("info", folder) and "parameters" in printed("info", "acac")
     assert_names(error(capsys, "evaluate", tmp_path, alloy_file, status=2), "is a folder without", "potential.safe")
     assert_names(error(capsys, "evaluate", "acas", alloy_file, status=2), "'acas' is neither a file", "mean 'acac'?")
-    assert_names(error(capsys, "evaluate", "acac", alloy_file), "Cu")
+    assert_names(error(capsys, "evaluate", "acac", alloy_file), "atom 0 is Au", "(H, C, O)")
