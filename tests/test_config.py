@@ -159,3 +159,38 @@ def test_what_stays_text_or_a_number(tmp_path: Path):
 def test_overrides_that_are_refused(value: str):
     with pytest.raises(ConfigError, match=r"Override 'seed="):
         apply_overrides({}, [f"seed={value}"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("train.lr", "train.optimizer.lr"),
+        ("lr", "train.optimizer.lr"),
+        ("train.learning_rate", "train.optimizer.lr"),
+        ("train.forces_weight", "train.loss.forces_weight"),
+        ("model.cutoff", "r_max"),
+        ("rcut", "model.r_max"),
+        ("model.channels", "num_channels"),
+        ("model.lmax", "l_max"),
+        ("train.epochs", "max_epochs"),
+        ("max_epoch", "train.max_epochs"),
+        ("data.energy_key", "data.keys.energy"),
+        ("E0s", "energy.e0"),
+        ("model.num_chanels", "num_channels"),
+    ],
+)
+def test_keys_of_other_sections_and_names(typed: str, meant: str):
+    given = {"output": "o", "data": {"train": "t"}, "model": {"preset": "mace"}}
+    with pytest.raises(ConfigError) as caught:
+        parse_recipe(apply_overrides(given, [f"{typed}=1"]))
+    assert f"unknown key '{typed}'. Did you mean '{meant}'?" in str(caught.value)
+
+
+def test_a_key_in_a_list_and_one_that_is_like_no_other():
+    given = {"output": "o", "data": {"train": "t"}, "model": {"layers": [{"hidden_irreps": "0e"}]}}
+    for typed, said in (("model.layers.0.radials", "Did you mean 'radial'?"), ("rubbish", "Known keys: backend,")):
+        with pytest.raises(ConfigError) as caught:
+            parse_recipe(apply_overrides(given, [f"{typed}=1"]))
+        assert f"unknown key '{typed}'. {said}" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"unknown key 'gate'\. Did you mean 'model\.layers\.\*\.gate'\?"):
+        parse_recipe(apply_overrides(given, ["gate=silu"]))

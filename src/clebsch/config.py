@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -34,6 +35,23 @@ Widths = Annotated[tuple[Width, ...], Field(max_length=16)]
 # What no recipe or study needs more of.
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_ENTRIES = 1_000_000, 50, 1_000, 100_000
 LARGEST_INTEGER = 2**63
+MAX_KEYS = 8  # parts of a dotted key
+# What keys are called elsewhere; a dot where the name alone would not tell.
+SYNONYMS = {
+    **dict.fromkeys(("cutoff", "cutoff_radius", "rcut", "r_cut", "rmax"), "r_max"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "max_num_epochs"), "max_epochs"),
+    **dict.fromkeys(("channels", "num_features", "n_channels"), "num_channels"),
+    **dict.fromkeys(("lmax", "max_ell", "max_l"), "l_max"),
+    **dict.fromkeys(("max_L", "Lmax"), "L_max"),
+    **dict.fromkeys(("num_interactions", "n_layers"), "num_layers"),
+    **dict.fromkeys(("E0s", "e0s", "isolated_atoms"), "energy.e0"),
+    **dict.fromkeys(("train_file", "training_file"), "data.train"),
+    **dict.fromkeys(("valid_file", "validation_file"), "data.valid"),
+    **dict.fromkeys(("test_file", "test_files"), "data.tests"),
+    **{f"{name}_key": f"keys.{name}" for name in ("energy", "forces", "stress", "dipole")},
+    "learning_rate": "lr",
+    "clip_grad": "max_grad_norm",
+}
 
 
 class StrictConfig(BaseModel):
@@ -302,7 +320,7 @@ def _explain(cls: type[BaseModel], item: Any) -> str:
         _, above = _walk(cls, item["loc"][:-1])
         options = sorted({name for model in _models_in(above) for name in model.model_fields})
         known = f" Known keys: {', '.join(options)}." if options else ""
-        return f"unknown key '{key}'.{did_you_mean(path[-1], options)}{known}"
+        return f"unknown key '{key}'.{_suggest(cls, path, options)}{known}"
     if item["type"] == "missing":
         return f"key '{key}' is missing and has no default."
     if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
@@ -316,6 +334,52 @@ def _explain(cls: type[BaseModel], item: Any) -> str:
     shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (got {given!r:.200})"
     reason = item["msg"].removeprefix("Value error, ")
     return f"key '{key}': {reason}{shown}." if key else f"{reason}{shown}."
+
+
+def _suggest(cls: type[BaseModel], path: Sequence[str], options: Sequence[str]) -> str:
+    """Return a question that names the key that was meant by an unknown one, or an empty string.
+
+    A key of the same section goes before those of others, unless only others have the name, or what stands for it.
+
+    Args:
+        cls: what was to be read.
+        path: the parts of the unknown key.
+        options: the keys of its section.
+    """
+    wanted = SYNONYMS.get(path[-1], path[-1])
+    if wanted in options:
+        return f" Did you mean '{wanted}'?"
+    typed = ["*" if part.isdecimal() else part for part in path]
+    keys = [key for key in dict.fromkeys(_keys_below(cls)) if key != ".".join(typed)]
+    named = [key for key in keys if f".{key}".endswith(f".{wanted}")]
+    if not named:
+        if near := did_you_mean(path[-1], options):
+            return near
+        names = {key.rpartition(".")[2] for key in keys}
+        close = difflib.get_close_matches(wanted, sorted(names), n=1, cutoff=0.8)
+        named = [key for key in keys if close and key.rpartition(".")[2] == close[0]]
+    if not named:
+        return ""
+
+    def distance(key: str) -> tuple[int, int]:
+        parts = key.split(".")
+        shared = next((i for i, (a, b) in enumerate(zip(parts, typed, strict=False)) if a != b), 0)
+        return -shared, len(parts)
+
+    return f" Did you mean '{min(named, key=distance)}'?"
+
+
+def _keys_below(annotation: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Dotted keys of all sections of a configuration, of whatever form; ``*`` is an entry of a list."""
+    origin = get_origin(annotation)
+    if origin is None and isinstance(annotation, type) and issubclass(annotation, BaseModel) and len(above) < MAX_KEYS:
+        for name, field in annotation.model_fields.items():
+            yield ".".join((*above, name))
+            yield from _keys_below(field.annotation, (*above, name))
+    elif origin is not dict:
+        inside = (*above, "*") if origin in (tuple, list) else above
+        for argument in get_args(annotation):
+            yield from _keys_below(argument, inside)
 
 
 def _walk(cls: type[BaseModel], location: Sequence[Any]) -> tuple[list[str], Any]:

@@ -197,9 +197,22 @@ def _symbol(key: Any) -> str:
 
 
 class GradientFit(TrainConfig):
-    """Training by gradient descent."""
+    """Training by gradient descent.
+
+    Attributes:
+        start_from: a saved potential or the folder of a run, whose weights and scale this run starts from in place of
+            random ones. Its elements and its model must be those of this run; E0 and shift are those of the new data.
+    """
 
     method: Literal["gradient"] = "gradient"
+    start_from: str | None = None
+
+    def course(self) -> dict[str, Any]:
+        """As that of `TrainConfig`, with ``start_from`` if there is one; a run puts the fingerprint there."""
+        found = super().course()
+        if self.start_from is None:
+            del found["start_from"]
+        return found
 
 
 class LeastSquaresFit(LeastSquaresConfig):
@@ -279,13 +292,15 @@ class RunConfig(StrictConfig):
         """What must not change if a run is continued: what decides its weights, but for the limits of the fit.
 
         Where things are, what it is tested on and what it runs on may change. A checkpoint compares the training and
-        validation sets by content, so that for a fit by gradients the names of files may change too.
+        validation sets and the potential that is started from by content, so that for a fit by gradients the names of
+        files may change too.
         """
         unbound = {"output", "device", "backend", "train", "data"}
         data = self.data.model_dump(mode="json", exclude={"tests", "root", "download"})
         if isinstance(self.data, FileSource) and isinstance(self.train, GradientFit):
             data = {name: value for name, value in data.items() if name != "train" and not isinstance(value, str)}
-        return {**self.model_dump(mode="json", exclude=unbound), "data": data, "train": self.train.course()}
+        train = {key: value for key, value in self.train.course().items() if key != "start_from"}
+        return {**self.model_dump(mode="json", exclude=unbound), "data": data, "train": train}
 
 
 def load_recipe(recipe: RunConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> RunConfig:

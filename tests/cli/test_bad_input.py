@@ -174,7 +174,7 @@ def test_empty_and_truncated_files(
 def test_missing_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path, potential_file: Path):
     assert_names(error(capsys, "train", tmp_path / "no.yaml", status=2), "no.yaml", "does not exist")
     assert_names(error(capsys, "train", recipe(tmp_path, tmp_path / "no.xyz")), "no.xyz", "no such file")
-    assert_names(error(capsys, "evaluate", tmp_path / "no.safetensors", alloy_file), "no.safetensors")
+    assert_names(error(capsys, "evaluate", tmp_path / "no.safetensors", alloy_file, status=2), "no.safetensors")
     typo = alloy_file.with_name("aloy.xyz")
     assert_names(error(capsys, "evaluate", potential_file, typo), "Did you mean 'alloy.xyz'")
 
@@ -245,3 +245,22 @@ def test_device_that_is_not_there(
         ("evaluate", potential_file, alloy_file, "--device", "cuda:99"),
     ):
         assert_names(error(capsys, *arguments), "device", "cuda:99", "Use 'cpu'")
+
+
+def test_a_folder_or_a_name_where_a_potential_is_expected(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, alloy_file: Path, potential_file: Path
+):
+    """The folder of a run stands for its potential, a name for one that comes with the library."""
+
+    def printed(*arguments: Any) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        assert not stopped.value.code
+        return capsys.readouterr().out
+
+    folder = potential_file.parent
+    assert printed("evaluate", potential_file, alloy_file) == printed("evaluate", folder, alloy_file)
+    assert "parameters" in printed("info", folder) and "parameters" in printed("info", "acac")
+    assert_names(error(capsys, "evaluate", tmp_path, alloy_file, status=2), "is a folder without", "potential.safe")
+    assert_names(error(capsys, "evaluate", "acas", alloy_file, status=2), "'acas' is neither a file", "mean 'acac'?")
+    assert_names(error(capsys, "evaluate", "acac", alloy_file), "atom 0 is Au", "(H, C, O)")

@@ -7,6 +7,7 @@ import gzip
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import ase.db
 import ase.io
@@ -52,8 +53,8 @@ def test_files_that_ase_writes(tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".db", ".aselmdb"])
 def test_ase_database(tmp_path: Path, suffix: str):
     path = tmp_path / f"frames{suffix}"
-    labelled = read_labelled(tmp_path)
-    with ase.db.connect(path) as database:
+    labelled, database = read_labelled(tmp_path), cast(Any, ase.db.connect(path))
+    with database:
         database.write(labelled)
         database.write(labelled)
         database.write(water(), REF_energy=-3.0, data={"REF_forces": np.ones((3, 3))})

@@ -88,7 +88,7 @@ def test_dimers_of_ethanol_repel():
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"'acas' is neither a file nor .* Did you mean 'acac'.*ethanol"):
+    with pytest.raises(ConfigError, match=r"'acas' is neither a file, .* nor .* Did you mean 'acac'.*ethanol"):
         load("acas")
     with pytest.raises(ConfigError, match=r"no potential 'acas'. Did you mean 'acac'"):
         pretrained_path("acas")

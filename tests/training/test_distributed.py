@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from clebsch.errors import ConfigError
 from clebsch.models import Potential, PotentialConfig
 from clebsch.models.presets import mace
 from clebsch.models.tensor_file import read_tensor_file
-from clebsch.training import TrainConfig, fit, trainer
+from clebsch.training import TrainConfig, fit, trainer, watch
 from clebsch.training.checkpoint import CHECKPOINT, CHECKPOINT_NAME
 from clebsch.training.distributed import ALONE, Group, World
 from clebsch.training.division import build_divided, compare_divided
@@ -116,6 +117,46 @@ def test_the_steps_are_those_of_one_process(size: int, course: str, sets: Any, t
         {key: value for key, value in json.loads(line).items() if key != "seconds"}
         for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines()
     ]
+
+
+def test_all_processes_skip_the_same_steps(sets: Any, tmp_path: Path):
+    """Or stop at the same one, with a checkpoint and one error."""
+    train_graphs, valid = sets
+    labels = {**train_graphs[5].labels, "forces": 1000 * train_graphs[5].labels["forces"]}
+    spoiled = ([*train_graphs[:5], replace(train_graphs[5], labels=labels), *train_graphs[6:]], valid)
+    changes = {"batch_size": 2, "spike": {"action": "skip", "factor": 20}}
+    expected = train(ALONE, tmp_path / "one", "dimers", spoiled, **changes)
+    assert expected[0][-1]["skipped"] == 1
+    outcomes = run_together(2, train_further, tmp_path / "many", "dimers", spoiled, changes)
+    assert_equal(outcomes, expected, 1e-9)
+    changes = {**changes, "spike": {"action": "raise", "factor": 20}}
+    outcomes = run_together(2, train_further, tmp_path / "stopped", "dimers", spoiled, changes)
+    assert [outcome.error for outcome in outcomes] == ["SpikeError", "OtherProcessError"]
+    assert all("times the median of the steps before" in outcome.message for outcome in outcomes)
+    assert checkpoint(tmp_path / "stopped")[1]["counters"]["progress"]["step"] >= 10
+
+
+def slow_clock(world: World, *arguments: Any) -> Any:
+    """Each process has a clock of its own, on which a step takes longer the higher its rank."""
+    step, now = trainer.take_step, [0.0]
+
+    def take_step(*given: Any) -> None:
+        now[0] += 1.0 + world.rank
+        step(*given)
+
+    trainer.take_step = take_step
+    watch.time = SimpleNamespace(monotonic=lambda: now[0])  # type: ignore[assignment]
+    return train_further(world, *arguments)
+
+
+def test_all_processes_anneal_by_the_clock_of_the_first(sets: Any, tmp_path: Path):
+    changes = {"max_epochs": 100, "max_seconds": 8.0, "anneal_in_time": True}
+    outcomes = run_together(2, slow_clock, tmp_path, "muon", sets, changes)
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    assert [outcome.value[2] for outcome in outcomes] == ["max_seconds"] * 2
+    first, second = (outcome.value[0] for outcome in outcomes)
+    assert first == second and first[-1]["step"] == 8
+    assert first[-1]["lr"] == pytest.approx(0.01 * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * 7 / 8))), rel=1e-3)
 
 
 def stop_at(world: World, checks: int, *arguments: Any) -> Any:

@@ -44,6 +44,14 @@ def test_table_prints_a_header_once_and_rows():
     assert second.split()[0] == "2" and "*" not in second
 
 
+def test_table_has_the_time_that_is_left():
+    console = Console(file=io.StringIO(), width=200)
+    table = EpochTable(console, interval=0.0)
+    table.row(RECORD, best=True, left=3725.0)
+    header, row = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert header.split()[-1] == "left" and row.split()[-2:] == ["1:02:05", "*"]
+
+
 def test_table_is_quiet_between_its_intervals_and_without_a_console():
     console = Console(file=io.StringIO(), width=200)
     table = EpochTable(console, interval=3600.0)

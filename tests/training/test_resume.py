@@ -52,7 +52,7 @@ def assert_same_end(first, second) -> None:
         read_tensor_file(folder / CHECKPOINT_NAME, CHECKPOINT) for folder in (first[0], second[0])
     )
     assert tensors.keys() == other_tensors.keys()
-    assert {"model", "ema", "best", "optimizer", "loss_sums"} == {name.split(".")[0] for name in tensors}
+    assert {"model", "ema", "best", "optimizer", "loss_sums", "gradient"} == {name.split(".")[0] for name in tensors}
     assert any(name.endswith("max_exp_avg_sq") for name in tensors)
     for name, tensor in tensors.items():
         assert torch.equal(tensor, other_tensors[name]), name

@@ -58,7 +58,8 @@ def test_metrics_file_is_the_history(train_graphs, valid_graphs, make_potential,
     assert result.stopped_by == "max_epochs"
     assert set(records[0]) == {
         "epoch", "step", "seconds", "lr", "train_loss", "train_loss_energy", "train_loss_forces", "valid_loss",
-        "valid_energy_per_atom_rmse_meV", "valid_forces_rmse_meV_A",
+        "valid_energy_per_atom_rmse_meV", "valid_forces_rmse_meV_A", "gradient_norm_mean", "gradient_norm_max",
+        "update_ratio",
     }  # fmt: skip
 
 
@@ -155,8 +156,9 @@ def test_gradients_are_clipped(train_graphs, valid_graphs, make_potential, make_
 
     def spy(parameters, max_norm):
         parameters = list(parameters)
-        clip(parameters, max_norm)
+        before = clip(parameters, max_norm)
         norms.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm().item())
+        return before
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
@@ -189,9 +191,9 @@ def test_batches_are_those_of_the_sampler(
     seen = []
     step = trainer.take_step
 
-    def spy(state, graphs, *rest):
-        seen.append([next(index for index, graph in enumerate(train_graphs) if graph is item) for item in graphs])
-        step(state, graphs, *rest)
+    def spy(state, graphs, indices, *rest):
+        seen.append(indices)
+        step(state, graphs, indices, *rest)
 
     monkeypatch.setattr(trainer, "take_step", spy)
     config = make_config(batch_unit=unit, batch_size=size)

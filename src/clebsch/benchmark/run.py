@@ -14,6 +14,7 @@ from clebsch.benchmark.tables import as_markdown
 from clebsch.errors import ConfigError
 from clebsch.files import write_file, write_json
 from clebsch.models.serialization import load_potential
+from clebsch.pretrained import find_potential
 from clebsch.progress import say
 from clebsch.version import __version__
 
@@ -58,7 +59,7 @@ def run_benchmark(
         DataError: a file is missing, or a potential does not know an element of the data.
     """
     suite = find_suite(name)
-    named = name_potentials(paths)
+    named = name_potentials([find_potential(path) for path in paths])
     judgements: dict[str, Judgement] = {}
     result = BenchmarkResult({}, "", Path(directory))
     for label, path in named.items():

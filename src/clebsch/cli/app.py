@@ -114,7 +114,7 @@ def doctor(
 
 @app.command()
 def evaluate(  # noqa: PLR0913
-    potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential (.safetensors).")],
+    potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential, folder of a run, or acac.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
@@ -130,7 +130,9 @@ def evaluate(  # noqa: PLR0913
     from clebsch.data import LabelKeys, read_configurations, undetermined
     from clebsch.evaluation import evaluate as errors_on
     from clebsch.models.serialization import load_potential, read_potential_header
+    from clebsch.pretrained import find_potential
 
+    potential = find_potential(potential)
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
     keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None, dipole=dipole_key or None)
     statistics = read_potential_header(potential)["metadata"].get("statistics", {})
@@ -180,7 +182,7 @@ def pack(  # noqa: PLR0913
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(metavar="CONFIG|POTENTIAL", help="Recipe or saved potential.")],
+    path: Annotated[Path, typer.Argument(metavar="CONFIG|POTENTIAL", help="Recipe, potential, or folder of a run.")],
 ) -> None:
     """Print what a model is made of and what it costs."""
     from clebsch.cli.show import show_description

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clebsch.timing import BenchResult
 
 
+LOG_WIDTH = 120  # columns of tables in a file
 HEAD, TAIL = 8, 2  # lines of a long error message that are shown
 
 
@@ -46,7 +47,12 @@ def show_error(error: Exception) -> None:
 
 def show_run(result: RunResult) -> None:
     """Print the errors of a finished run and where its files are."""
-    show_accuracies(result.accuracies)
+    from clebsch.run.log import LOG_NAME
+
+    accuracies = {**({} if result.training is None else {"train": result.training}), **result.accuracies}
+    show_accuracies(accuracies)
+    with open(result.directory / LOG_NAME, "a", encoding="utf-8") as file:
+        show_accuracies(accuracies, out=Console(file=file, width=LOG_WIDTH))
     say(console(), f"Saved {result.directory / 'potential.safetensors'}")
 
 
@@ -55,17 +61,18 @@ def show_json(content: Any) -> None:
     say(console(), json.dumps(content, indent=2, allow_nan=False))
 
 
-def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False) -> None:
-    """Print errors as tables, or as JSON: one object per set."""
+def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False, out: Console | None = None) -> None:
+    """Print errors as tables, to standard output or ``out``, or as JSON: one object per set."""
     if as_json:
         show_json({name: accuracy.as_dict() for name, accuracy in accuracies.items()})
         return
     from clebsch.data import QUANTITIES
 
-    console().print(_accuracy_table(accuracies))
+    out = out or console()
+    out.print(_accuracy_table(accuracies))
     for quantity in QUANTITIES.values():
         if any(accuracy.of_element.get(quantity.metric("rmse")) for accuracy in accuracies.values()):
-            console().print(_element_table(accuracies, quantity))
+            out.print(_element_table(accuracies, quantity))
 
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green", "not checked": "dim"}

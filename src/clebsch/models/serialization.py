@@ -38,6 +38,7 @@ from clebsch.models.upgrade import upgrade_potential
 from clebsch.ops import default_backend
 
 POTENTIAL = FileFormat(kind="potential", version=2)
+POTENTIAL_NAME = "potential.safetensors"  # in the folder of a run
 
 
 def save_potential(

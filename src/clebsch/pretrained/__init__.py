@@ -15,7 +15,7 @@ import torch
 
 from clebsch.errors import CheckpointError, ConfigError, did_you_mean
 from clebsch.models import Potential
-from clebsch.models.serialization import load_potential
+from clebsch.models.serialization import POTENTIAL_NAME, load_potential
 
 FOLDER = Path(__file__).parent
 
@@ -48,6 +48,33 @@ def pretrained_path(name: str) -> Path:
     return path
 
 
+def find_potential(source: str | Path) -> Path:
+    """Return the file of a saved potential.
+
+    Args:
+        source: the file, the folder of a run, or a name of `pretrained_index`; what is there comes before a name.
+
+    Raises:
+        ConfigError: there is nothing of the kind.
+        CheckpointError: the file of a name is not the one that was published.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if not (path / POTENTIAL_NAME).is_file():
+            raise ConfigError(
+                f"'{path}' is a folder without {POTENTIAL_NAME}. Give the file of a potential, or the folder of a run "
+                "that has ended."
+            )
+        return path / POTENTIAL_NAME
+    index = pretrained_index()
+    if not path.exists() and str(source) not in index:
+        raise ConfigError(
+            f"'{source}' is neither a file, the folder of a run nor a potential that comes with the library."
+            f"{did_you_mean(str(source), index)} These are {', '.join(index)}."
+        )
+    return path if path.exists() else pretrained_path(str(source))
+
+
 def load(
     source: str | Path,
     *,
@@ -58,22 +85,16 @@ def load(
     """Return a saved potential, after it has reproduced its reference frames, or one that comes with the library.
 
     Args:
-        source: a name of `pretrained_index`, or the path of a file that `save_potential` has written.
+        source: a name of `pretrained_index`, the path of a file that `save_potential` has written, or the folder of a
+            run.
         dtype: of the network; None for that it was saved in.
         device: torch device.
         backend: kernels; None for the fastest of the device.
 
     Raises:
-        ConfigError: there is neither such a file nor such a potential.
+        ConfigError: there is neither such a file or folder nor such a potential.
         CheckpointError: the file is damaged, of another kind or version, or its frames are not reproduced.
         BackendError: the backend or the device is not available.
     """
-    index = pretrained_index()
-    if source in index:
-        return load_potential(pretrained_path(str(source)), dtype=dtype, device=device, backend=backend)
-    if not Path(source).is_file():
-        raise ConfigError(
-            f"'{source}' is neither a file nor a potential that comes with the library."
-            f"{did_you_mean(str(source), index)} These are {', '.join(index)}."
-        )
-    return load_potential(source, dtype=dtype, device=device, backend=backend)
+    path = pretrained_path(str(source)) if source in pretrained_index() else find_potential(source)
+    return load_potential(path, dtype=dtype, device=device, backend=backend)

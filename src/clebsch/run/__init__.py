@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from clebsch.models.serialization import POTENTIAL_NAME
 from clebsch.run.description import describe_file
 from clebsch.run.doctor import diagnose
-from clebsch.run.folder import CONFIG_NAME, POTENTIAL_NAME, RESULTS_NAME
+from clebsch.run.folder import CONFIG_NAME, RESULTS_NAME
 from clebsch.run.main import RunResult, build_potential, run
 from clebsch.run.pack import pack_files
 from clebsch.run.sets import Sets, read_sets, read_training_graphs

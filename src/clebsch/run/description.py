@@ -11,6 +11,7 @@ from clebsch.data import QUANTITIES, Statistics, labelled
 from clebsch.evaluation import Description, describe
 from clebsch.models import Potential
 from clebsch.models.serialization import read_potential_config, read_potential_header
+from clebsch.pretrained import find_potential, pretrained_index
 from clebsch.recipe import GradientFit, LeastSquaresFit, load_recipe
 from clebsch.run.sets import Sets, read_training_graphs
 
@@ -43,10 +44,12 @@ def _labels(sets: Sets, settings: GradientFit | LeastSquaresFit) -> Iterator[str
 
 
 def describe_file(path: str | Path) -> Description:
-    """Describe the model of a saved potential, or of a recipe, whose data are read for what the model takes from them.
+    """Describe the model of a saved potential (`find_potential`), or of a recipe, for which its data are read.
 
     The cost is for the number of neighbours in the training data, whatever the sums are normalised by.
     """
+    if Path(path).is_dir() or (not Path(path).exists() and str(path) in pretrained_index()):
+        path = find_potential(path)
     if Path(path).suffix == ".safetensors":
         header = read_potential_header(path)
         statistics = header["metadata"].get("statistics", {})

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from clebsch.errors import ConfigError, DamagedFileError, OutputError
 from clebsch.files import remove_unfinished, write_file
-from clebsch.models.serialization import read_potential_config
-from clebsch.recipe import RunConfig, load_recorded
+from clebsch.models.serialization import POTENTIAL_NAME, read_potential_config
+from clebsch.recipe import GradientFit, RunConfig, load_recorded
 from clebsch.run.lock import hold
-from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, list_differences
+from clebsch.training.checkpoint import CHECKPOINT_NAME, compare_courses, has_checkpoint
 from clebsch.training.distributed import World
+from clebsch.training.extension import require_choice
 from clebsch.training.trainer import METRICS_NAME
 
-CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME = "config.yaml", "results.json", "potential.safetensors"
+CONFIG_NAME, RESULTS_NAME, START_NAME = "config.yaml", "results.json", "start.safetensors"
 CURVE_NAME, PARITY_NAME = "learning_curve.png", "parity.png"
-NAMES = (CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME, CURVE_NAME, PARITY_NAME, CHECKPOINT_NAME, METRICS_NAME)
+NAMES = (CONFIG_NAME, RESULTS_NAME, POTENTIAL_NAME, START_NAME, CURVE_NAME, PARITY_NAME, CHECKPOINT_NAME, METRICS_NAME)
 
 
 @contextmanager
@@ -63,14 +64,15 @@ def _is_continued(config: RunConfig) -> bool:
     """Whether the folder holds this run already; raises ConfigError if it holds another."""
     path = config.output / CONFIG_NAME
     if path.is_file() and (has_checkpoint(config.output) or (config.output / POTENTIAL_NAME).exists()):
-        earlier = load_recorded(path)
-        differences = list_differences(earlier.course(), config.course())
+        before, differences = compare_courses(load_recorded(path).course(), config.course())
         if differences:
             raise ConfigError(
                 f"'{config.output}' holds a run with other settings:\n"
                 + "\n".join(f"  - {line}" for line in differences)
                 + "\nGive another output for these settings, or the settings of that run to go on with it."
             )
+        if before is not None and isinstance(config.train, GradientFit):
+            require_choice(before, config.train)
         _check_preset(config)
         return True
     return False

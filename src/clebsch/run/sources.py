@@ -13,13 +13,14 @@ from clebsch.data.paths import find_files
 from clebsch.data.quantities import QUANTITIES
 from clebsch.data.reading import Reading, read_source
 from clebsch.errors import DataError
-from clebsch.progress import say
+from clebsch.progress import progress, say
 from clebsch.recipe import FileSource
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_LINES = 3  # of one kind about the files of one pattern
+LARGE = 2 * 10**7  # bytes of a file that takes seconds to read
 
 
 def read_files(
@@ -45,7 +46,7 @@ def read_files(
                     f"{path} is read twice, as '{seen[path.resolve()]}' and as '{name}'. Name every file once."
                 )
             seen[path.resolve()] = name
-        readings = read_source_files(name, source)
+        readings = read_source_files(name, source, console)
         read = [configuration for reading in readings for configuration in reading.configurations]
         say(console, describe_source(name, readings, source.keys))
         _warn(console, [f"{item.path}: {doubt}" for item in readings for doubt in item.doubts])
@@ -67,9 +68,16 @@ def _open_pack(names: Sequence[str], source: FileSource, console: Console | None
     return pack
 
 
-def read_source_files(name: str, source: FileSource) -> list[Reading]:
-    """Read every file that ``name`` stands for, with the keys, units and types of ``source``."""
-    return [_read(path, source) for path in find_files(name)]
+def read_source_files(name: str, source: FileSource, console: Console | None = None) -> list[Reading]:
+    """Read every file that ``name`` stands for, with the keys, units and types of ``source``.
+
+    What takes long is said to ``console``.
+    """
+    paths = find_files(name)
+    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
+    large = [f"reading {path}, {size / 1e6:,.0f} MB" for path, size in sizes.items() if size > LARGE]
+    say(console, large[:MOST_LINES])
+    return [_read(path, source) for path in progress(console, paths, f"files of {name}", len(paths))]
 
 
 def say_overlap(console: Console | None, source: FileSource) -> None:

@@ -12,6 +12,7 @@ from clebsch.errors import ConfigError, did_you_mean
 from clebsch.models import Potential, PotentialConfig, load_potential
 from clebsch.models.presets import PRESETS
 from clebsch.ops import get_backend
+from clebsch.pretrained import find_potential, pretrained_index
 from clebsch.recipe import preset_config
 
 
@@ -44,8 +45,8 @@ def potential_of(
             backend=backend,
             seed=seed,
         )
-    if Path(model).is_file():
-        potential = load_potential(model, dtype=dtype, backend=backend)
+    if Path(model).exists() or model in pretrained_index():
+        potential = load_potential(find_potential(model), dtype=dtype, backend=backend)
         return lambda elements: potential
     raise ConfigError(
         f"--model: '{model}' is neither a preset nor a file.{did_you_mean(preset, PRESETS)} Choose one of "

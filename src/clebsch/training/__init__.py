@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clebsch.training.config import TrainConfig
+from clebsch.training.guards import SpikeConfig, SpikeError
 from clebsch.training.loss import LossConfig
 from clebsch.training.metrics import read_metrics
 from clebsch.training.optimizers import Adam, AdamW, Muon, OptimizerConfig
@@ -21,6 +22,8 @@ __all__ = [
     "NonFiniteLossError",
     "OptimizerConfig",
     "Plateau",
+    "SpikeConfig",
+    "SpikeError",
     "StageConfig",
     "TrainConfig",
     "fit",

@@ -21,6 +21,8 @@ from clebsch.files import explained as explained_output
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import FileFormat, explained, read_tensor_file, write_tensor_file
 from clebsch.progress import say
+from clebsch.training.config import TrainConfig
+from clebsch.training.extension import describe_extension, extended_from, require_choice
 from clebsch.training.state import TrainingState
 from clebsch.training.upgrade import upgrade_identity
 
@@ -44,12 +46,19 @@ def has_checkpoint(directory: Path) -> bool:
     return any((directory / name).exists() for name in (CHECKPOINT_NAME, PREVIOUS_NAME))
 
 
-def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, Any], console: Console | None) -> None:
+def load_newest(
+    directory: Path,
+    state: TrainingState,
+    identity: Mapping[str, Any],
+    config: TrainConfig,
+    console: Console | None,
+) -> None:
     """Restore ``state`` from the newest whole checkpoint in ``directory``; a line says if that is the one before.
 
-    A damaged one is renamed.
+    A damaged one is renamed. A line says how a run is extended.
 
     Raises:
+        ConfigError: the run is to have more epochs, and ``config`` does not say how.
         DamagedFileError: no checkpoint is whole.
         CheckpointError: the checkpoint belongs to another run (see `load_checkpoint`).
         OutputError: a damaged file cannot be renamed.
@@ -57,7 +66,8 @@ def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, An
     newest, previous = directory / CHECKPOINT_NAME, directory / PREVIOUS_NAME
     try:
         if newest.exists() or not previous.exists():
-            load_checkpoint(newest, state, identity)
+            before = load_checkpoint(newest, state, identity, config)
+            say(console, _extension(before, config))
             return
         state_of_newest = "is missing"
     except DamagedFileError as error:
@@ -65,7 +75,7 @@ def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, An
             raise DamagedFileError(f"{error}\nThere is no earlier checkpoint in '{directory}'. {CURE}") from None
         state_of_newest = "is damaged"
     try:
-        load_checkpoint(previous, state, identity)
+        before = load_checkpoint(previous, state, identity, config)
     except DamagedFileError as error:
         raise DamagedFileError(f"'{newest}' {state_of_newest}, and the one before too: {error}\n{CURE}") from None
     if newest.exists():
@@ -73,32 +83,47 @@ def load_newest(directory: Path, state: TrainingState, identity: Mapping[str, An
             os.replace(newest, directory / DAMAGED_NAME)
         state_of_newest += f" and now called {DAMAGED_NAME}"
     say(console, f"'{newest}' {state_of_newest}: the run goes on from the checkpoint before it, {PREVIOUS_NAME}.")
+    say(console, _extension(before, config))
 
 
-def load_checkpoint(path: str | Path, state: TrainingState, identity: Mapping[str, Any]) -> None:
-    """Restore ``state`` from ``path``; what its arithmetic differs in is left in ``state.progress.resumed_with``.
+def _extension(before: int | None, config: TrainConfig) -> list[str]:
+    return [] if before is None else [describe_extension(before, config)]
+
+
+def load_checkpoint(
+    path: str | Path, state: TrainingState, identity: Mapping[str, Any], config: TrainConfig
+) -> int | None:
+    """Restore ``state`` from ``path`` and return the epochs that the run had, if ``config`` extends it, else None.
+
+    What the arithmetic differs in is left in ``state.progress.resumed_with``.
 
     Raises:
+        ConfigError: the run is to have more epochs, and ``config`` does not say how.
         DamagedFileError: the file is damaged.
         CheckpointError: the file is missing, or it belongs to a run whose ``identity`` differs.
     """
     tensors, header = read_tensor_file(path, CHECKPOINT)
     with explained(path, CHECKPOINT):
-        stored = header["identity"]
+        stored, now = header["identity"], json.loads(json.dumps(identity))
         if header["format_version"] < 2:
             stored = upgrade_identity(stored)
-        differences = list_differences(stored, json.loads(json.dumps(identity)))
+        before, differences = compare_courses(stored, now)
     if differences:
         raise CheckpointError(
             f"Checkpoint '{path}' belongs to another run; going on from it would not repeat that run. What differs:\n"
             + "\n".join(f"  - {line}" for line in differences)
             + "\nResume with the settings and data of the checkpoint, or start afresh in another directory."
         )
+    if before is not None:
+        require_choice(before, config)
     with explained(path, CHECKPOINT):
         state.restore(tensors, header["counters"])
+    if before is not None and config.extend is not None:
+        state.schedule.extend(before, config.extend)
     current = state.arithmetic()  # the first checkpoints have no such entry, and nothing to compare with
     stored = {"processes": 1, **header.get("arithmetic", current)}
     state.progress.resumed_with += list_differences(stored, current)
+    return before
 
 
 def run_identity(
@@ -149,8 +174,18 @@ def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.cpu().contiguous().numpy().tobytes()
 
 
-def list_differences(stored: Any, current: Any, key: str = "") -> list[str]:
-    """Return one line for every dotted key at which two JSON contents differ."""
+def compare_courses(stored: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int | None, list[str]]:
+    """Return the epochs that a run had if it is to have more, else None, and the lines of what differs besides that.
+
+    Both hold, under ``train``, the settings of `TrainConfig.course`.
+    """
+    before = extended_from(stored["train"], now["train"])
+    kept = now if before is None else {**now, "train": {**now["train"], "max_epochs": before}}
+    return before, list_differences(stored, now) if list_differences(stored, kept) else []
+
+
+def list_differences(stored: Any, current: Any, key: str = "", where: str = "in the checkpoint") -> list[str]:
+    """Return one line for every dotted key at which two JSON contents differ; ``where`` is what the first is of."""
     if isinstance(stored, list) and isinstance(current, list):
         stored, current = dict(enumerate(stored)), dict(enumerate(current))
     if isinstance(stored, dict) and isinstance(current, dict):
@@ -160,7 +195,7 @@ def list_differences(stored: Any, current: Any, key: str = "") -> list[str]:
             line
             for name in names
             for line in list_differences(
-                stored.get(name, missing), current.get(name, missing), f"{key}.{name}" if key else str(name)
+                stored.get(name, missing), current.get(name, missing), f"{key}.{name}" if key else str(name), where
             )
         ]
-    return [] if stored == current else [f"{key}: {stored} in the checkpoint, {current} now"]
+    return [] if stored == current else [f"{key}: {stored} {where}, {current} now"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,11 +21,19 @@ from clebsch.evaluation.accuracy import (
 )
 from clebsch.models.potential import Potential
 from clebsch.models.tensor_file import without_prefix
+from clebsch.progress import progress
 from clebsch.training.distributed import World
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def build_divided(
-    world: World, configurations: Sequence[Configuration], elements: Sequence[str], r_max: float
+    world: World,
+    configurations: Sequence[Configuration],
+    elements: Sequence[str],
+    r_max: float,
+    console: Console | None = None,
 ) -> Sequence[Graph]:
     """Return the graphs of ``configurations``, of which every process searches the neighbours in a part.
 
@@ -36,6 +45,7 @@ def build_divided(
         configurations: the same in all of them.
         elements: chemical symbols the model knows, in its order.
         r_max: cutoff radius, Å.
+        console: where to say how far a long search is.
 
     Raises:
         DataError: a configuration holds an element that the model does not know, or a cell or positions of no use.
@@ -44,7 +54,8 @@ def build_divided(
         return PackedGraphs(configurations, elements, r_max)
     mine = world.portion([configuration.num_atoms for configuration in configurations])
     with world.together():
-        graphs = build_graphs(configurations[mine.start : mine.stop], elements, r_max)
+        part = configurations[mine.start : mine.stop]
+        graphs = build_graphs(progress(console, part, "neighbours", len(part)), elements, r_max)
     if world.size == 1:
         return graphs
     counts = torch.tensor([graph.num_edges for graph in graphs], dtype=torch.int64)
@@ -82,11 +93,22 @@ def compare_divided(
     return parts[0] if len(parts) == 1 else Comparison.join(parts)
 
 
-def judge_divided(world: World, potential: Potential, frames: Sequence[Configuration | Graph]) -> Comparison:
-    """Return `clebsch.evaluation.compare` of ``frames``, of which every process computes a part."""
+def judge_divided(
+    world: World,
+    potential: Potential,
+    frames: Sequence[Configuration | Graph],
+    console: Console | None = None,
+    name: str = "",
+) -> Comparison:
+    """Return `clebsch.evaluation.compare` of ``frames``, of which every process computes a part.
+
+    What takes one process long is said to ``console``, with the ``name`` of the set.
+    """
     with world.together():
         batches, names = cut(frames, BATCH_SIZE), labelled_names(frames)
-    comparison = compare_divided(world, potential, batches, names)
+    told = console if world.size == 1 else None
+    watched = progress(told, batches, f"batches of the set '{name}' that are judged", len(batches))
+    comparison = compare_divided(world, potential, watched, names)
     with world.together():
         require_finite(comparison, frames)
     return comparison

@@ -12,7 +12,7 @@ from clebsch.data.quantities import QUANTITIES
 from clebsch.errors import DamagedFileError
 from clebsch.evaluation.metrics import present_names
 from clebsch.files import explained, write_file
-from clebsch.progress import say
+from clebsch.progress import as_clock, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,16 +95,18 @@ class EpochTable:
         self._columns: list[tuple[str, str, str]] = []
         self._printed_at = float("-inf")
 
-    def row(self, record: Mapping[str, Any], *, best: bool) -> None:
-        """Print the row of ``record`` if it is due."""
+    def row(self, record: Mapping[str, Any], *, best: bool, left: float | None = None) -> None:
+        """Print the row of ``record`` if it is due, with the seconds that are ``left`` at most, if that is known."""
         now = time.monotonic()
         if self.console is None or now - self._printed_at < self.interval:
             return
         self._printed_at = now
         if not self._columns:
             self._columns = [column for column in self._COLUMNS if column[1] in record]
-            say(self.console, " ".join(f"{title:>11}" for title, _, _ in self._columns))
+            titles = [title for title, _, _ in self._columns] + ([] if left is None else ["left"])
+            say(self.console, " ".join(f"{title:>11}" for title in titles))
         cells = [pattern.format(record[key]) for _, key, pattern in self._columns]
+        cells += [] if left is None else [as_clock(left)]
         say(self.console, " ".join(f"{cell:>11}" for cell in cells) + (" *" if best else ""))
 
 

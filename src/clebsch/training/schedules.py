@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -46,6 +47,7 @@ class Exponential(_WarmUp):
 
 
 ScheduleConfig = Annotated[Constant | Plateau | Cosine | Exponential, Field(discriminator="kind")]
+Extension = Literal["stretch", "restart"]
 
 
 class StageConfig(keys_of_table({f"{name}_weight": (float | None, Field(default=None, ge=0)) for name in QUANTITIES})):
@@ -60,9 +62,12 @@ class StageConfig(keys_of_table({f"{name}_weight": (float | None, Field(default=
         return LossConfig(**{**base.model_dump(), **changes})
 
 
-def stage_at(stages: tuple[StageConfig, ...], epoch: int, max_epochs: int) -> int:
-    """Return the number of ``stages`` (sorted by start) that have begun when ``epoch`` epochs are complete."""
-    return sum(epoch >= stage.start * max_epochs for stage in stages)
+def stage_at(stages: tuple[StageConfig, ...], epoch: int, max_epochs: int, used: float = 0.0) -> int:
+    """Return the number of ``stages`` (sorted by start) that have begun when ``epoch`` epochs are complete.
+
+    Those have too that begin before the fraction ``used`` of the time, if the stages are to come in it.
+    """
+    return sum(epoch >= stage.start * max_epochs or used >= stage.start for stage in stages)
 
 
 class Schedule:
@@ -71,6 +76,9 @@ class Schedule:
     Args:
         config: one of ``Constant``, ``Plateau``, ``Cosine``, ``Exponential``.
         max_epochs: length of the training, in epochs.
+
+    Attributes:
+        restarts: epochs at which a cosine begins anew, where a run was extended by another cycle.
     """
 
     def __init__(self, config: Constant | Plateau | Cosine | Exponential, max_epochs: int) -> None:
@@ -78,14 +86,36 @@ class Schedule:
         self.max_epochs = max_epochs
         self.reduction = 1.0
         self.stale_epochs = 0
+        self.restarts: list[int] = []
 
-    def factor(self, epochs: float) -> float:
-        """Return the factor after ``epochs`` epochs; the fraction says how far the running epoch has come."""
-        config = self.config
+    @property
+    def first_cycle(self) -> int:
+        """Epochs of the training before it was extended by further cycles."""
+        return self.restarts[0] if self.restarts else self.max_epochs
+
+    def extend(self, epochs: int, how: Extension) -> None:
+        """Turn the schedule of a run of ``epochs`` epochs into that of ``max_epochs``.
+
+        Without a restart the last cycle is what it would have been with the new length from its start.
+        """
+        if how == "restart":
+            self.restarts.append(epochs)
+
+    def factor(self, epochs: float, used: float = 0.0) -> float:
+        """Return the factor after ``epochs`` epochs, or farther on.
+
+        Args:
+            epochs: epochs done; the fraction says how far the running one has come.
+            used: fraction of the way from the end of the warm-up to that of a cosine, if time has brought it farther.
+        """
+        config, length = self.config, self.max_epochs
+        if isinstance(config, Cosine):
+            begin, end = next((cycle for cycle in self._cycles() if epochs <= cycle[1]), self._cycles()[-1])
+            epochs, length = epochs - begin, end - begin
         warm_up = min(1.0, epochs / config.warmup_epochs) if config.warmup_epochs > 0 else 1.0
         if isinstance(config, Cosine):
-            length = max(self.max_epochs - config.warmup_epochs, 1e-12)
-            done = min(1.0, max(0.0, epochs - config.warmup_epochs) / length)
+            falling = max(length - config.warmup_epochs, 1e-12)
+            done = max(used, min(1.0, max(0.0, epochs - config.warmup_epochs) / falling))
             shape = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * done))
         elif isinstance(config, Exponential):
             shape = config.decay ** max(0.0, epochs - config.warmup_epochs)
@@ -100,11 +130,16 @@ class Schedule:
             self.reduction = max(self.reduction * self.config.factor, self.config.min_factor)
             self.stale_epochs = 0
 
-    def state_dict(self) -> dict[str, float]:
-        """Return the counters as JSON content."""
-        return {"reduction": self.reduction, "stale_epochs": self.stale_epochs}
+    def _cycles(self) -> list[tuple[int, int]]:
+        return list(pairwise([0, *self.restarts, self.max_epochs]))
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters as JSON content."""
+        restarts = {"restarts": self.restarts} if self.restarts else {}
+        return {"reduction": self.reduction, "stale_epochs": self.stale_epochs, **restarts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.reduction = state["reduction"]
         self.stale_epochs = int(state["stale_epochs"])
+        self.restarts = list(state.get("restarts", []))

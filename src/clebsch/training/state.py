@@ -26,13 +26,15 @@ class Progress:
     Attributes:
         epoch: epochs completed.
         batch: batches done in the running epoch.
-        step: optimiser steps taken.
+        step: optimiser steps, those included that were skipped.
         stage: loss-weight stages begun.
         seconds: wall time spent training, over all resumed parts.
         best_epoch: epoch with the best validation of this stage; None before the first validation.
         best_validation: its value of the metric that selects the best.
         resumed_with: what the arithmetic of this part of the run differs in from that before, until an epoch's record
             says so.
+        skipped: steps of the running epoch that were skipped because the loss had jumped.
+        losses: of the last steps, where jumps are looked for (`SpikeConfig`).
     """
 
     epoch: int = 0
@@ -43,6 +45,8 @@ class Progress:
     best_epoch: int | None = None
     best_validation: float | None = None
     resumed_with: list[str] = field(default_factory=list)
+    skipped: int = 0
+    losses: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -59,6 +63,9 @@ class TrainingState:
         progress: counters.
         best: averaged weights of the best epoch.
         loss_sums: weighted parts of the training loss, summed over the batches of the running epoch.
+        gradient_norms: sum and maximum over the steps of the running epoch, before clipping.
+        observed: what the record of an epoch says about its steps.
+        named: configurations of batches with a loss that has jumped, of which a line has told.
         world: the processes that train together; all of them have the same state.
     """
 
@@ -71,16 +78,20 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     loss_sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    gradient_norms: torch.Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    observed: dict[str, float] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     world: World = ALONE
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return weights, buffers, averages, best weights, optimiser moments and the loss sums of the running epoch."""
+        """Return weights, buffers, averages, best weights, optimiser moments and the sums of the running epoch."""
         return {
             **with_prefix("model", self.potential.state_dict()),
             **with_prefix("ema", self.ema.average),
             **with_prefix("best", self.best),
             **with_prefix("optimizer", optimizer_tensors(self.potential, self.optimizer)),
             **with_prefix("loss_sums", self.loss_sums),
+            "gradient.norms": self.gradient_norms,
         }
 
     def arithmetic(self) -> dict[str, Any]:
@@ -110,6 +121,7 @@ class TrainingState:
         self.best = {name: value.to(device) for name, value in without_prefix("best", tensors).items()}
         load_optimizer_tensors(self.potential, self.optimizer, without_prefix("optimizer", tensors))
         self.loss_sums = {name: value.to(device) for name, value in without_prefix("loss_sums", tensors).items()}
+        self.gradient_norms = tensors.get("gradient.norms", self.gradient_norms).to(device)  # of earlier versions: none
         self.progress = Progress(**counters["progress"])
         self.schedule.load_state_dict(counters["schedule"])
 

@@ -12,6 +12,7 @@ from clebsch.data.quantities import derivatives
 from clebsch.errors import ClebschError
 from clebsch.training.config import TrainConfig
 from clebsch.training.distributed import World
+from clebsch.training.guards import SpikeError, gradient_norm, loss_of_data, usual_loss, with_loss
 from clebsch.training.loss import LossConfig, count_components, loss
 from clebsch.training.state import TrainingState
 from clebsch.training.terms import LossTerm
@@ -41,7 +42,12 @@ class Share:
 def take_step(
     state: TrainingState, graphs: Sequence[Graph], indices: Sequence[int], loss_config: LossConfig, config: TrainConfig
 ) -> None:
-    """One step on some of ``graphs``: forward, backward, check, clip, update, average."""
+    """One step on some of ``graphs``: forward, backward, check, clip, update, average.
+
+    Raises:
+        NonFiniteLossError: the loss is NaN or infinite.
+        SpikeError: the loss has jumped, and ``config`` looks for that; nothing but the gradients was changed.
+    """
     potential, optimizer = state.potential, state.optimizer
     terms = tuple(term for term in state.terms if term.acts(state.progress.step))
     share = divide(state.world, graphs, indices, terms, loss_config)
@@ -49,12 +55,25 @@ def take_step(
     names = (*loss_config.fitted, *(term.name for term in terms))
     optimizer.zero_grad(set_to_none=True)
     parts = state.world.step(lambda: _differentiate(state, share, loss_config, parameters), names, parameters)
-    if config.max_grad_norm is not None:
-        torch.nn.utils.clip_grad_norm_(potential.parameters(), config.max_grad_norm)
+    if config.spike.action != "none":
+        _look_for_a_spike(state, graphs, indices, loss_of_data(parts, loss_config.fitted), config)
+    norm = gradient_norm(list(potential.parameters()), config.max_grad_norm)
+    state.gradient_norms[0] += norm
+    state.gradient_norms[1].clamp_(min=norm)
     optimizer.step()
     state.ema.update()
     for name, part in parts.items():
         state.loss_sums[name] += part
+
+
+def _look_for_a_spike(
+    state: TrainingState, graphs: Sequence[Graph], indices: Sequence[int], loss: float, config: TrainConfig
+) -> None:
+    """Note the ``loss`` of a batch, which is the same in all processes; raises SpikeError if it has jumped."""
+    progress, usual = state.progress, usual_loss(state.progress.losses)
+    if usual is not None and loss > config.spike.factor * usual:
+        raise SpikeError(progress.step + 1, loss, usual, [graphs[index].origin for index in indices])
+    progress.losses = with_loss(progress.losses, loss)
 
 
 def divide(

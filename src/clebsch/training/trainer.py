@@ -15,12 +15,14 @@ from clebsch.data import QUANTITIES, BatchSampler, Graph, expect, sizes_of
 from clebsch.errors import CheckpointError, ConfigError, DataError
 from clebsch.files import explained
 from clebsch.models.potential import Potential
+from clebsch.progress import progress as watched
 from clebsch.progress import say
 from clebsch.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, load_newest, run_identity, save_checkpoint
 from clebsch.training.config import TrainConfig
 from clebsch.training.distributed import World, current
 from clebsch.training.draws import draws_of
 from clebsch.training.ema import ExponentialMovingAverage, copy_parameters
+from clebsch.training.guards import SpikeError, update_ratio, with_loss
 from clebsch.training.loss import require_labels
 from clebsch.training.metrics import EpochTable, MetricsFile, Record
 from clebsch.training.optimizers import set_lr
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 METRICS_NAME = "metrics.jsonl"
+LONG = 30.0  # seconds between lines within an epoch
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def fit(
     state.synchronize()
     with world.together():
         metrics = MetricsFile(directory / METRICS_NAME if world.first else None, state.progress.epoch)
-    table, clock = EpochTable(console), Clock(config, state.progress.seconds)
+    table, clock, done = EpochTable(console), Clock(config, state.progress.seconds), state.progress.epoch
     say(console, _divided(world, config))
 
     def keep() -> None:
@@ -116,13 +119,14 @@ def fit(
     with StopSignals(forwarded=world.size > 1) as signals:
         watch = Watch(clock, signals, world)
         while (stopped_by := _stop_reason(state, config, watch)) is None:
-            _enter_stage(state, config)
-            if not _train_epoch(state, train, config, watch, keep):
+            _enter_stage(state, config, watch.used)
+            if not _train_epoch(state, train, config, watch, keep, console):
                 continue  # Stopped within the epoch: the loop ends, and the checkpoint keeps the place.
             record, due = world.share([_end_epoch(state, valid, config, clock), clock.checkpoint_due()])
             with world.together():
                 metrics.append(record)
-            table.row(record, best=state.progress.best_epoch == state.progress.epoch)
+            left = clock.left(state.progress.epoch - done, config.max_epochs - done)
+            table.row(record, best=state.progress.best_epoch == state.progress.epoch, left=left)
             if due:
                 keep()
         keep()
@@ -206,7 +210,7 @@ def _resume(
             f"'{directory}' holds the checkpoint of an earlier run. "
             "Resume that run (resume=True), or give another directory."
         )
-    load_newest(directory, state, identity, console)
+    load_newest(directory, state, identity, config, console)
     say(console, _resumed(state, config))
 
 
@@ -255,20 +259,27 @@ def _stop_reason(state: TrainingState, config: TrainConfig, watch: Watch) -> str
     return "max_seconds" if watch.expired else None
 
 
-def _enter_stage(state: TrainingState, config: TrainConfig) -> None:
+def _enter_stage(state: TrainingState, config: TrainConfig, used: float) -> None:
     """Begin the stage of this epoch; losses of different weights do not compare, so the best is sought anew."""
-    stage = stage_at(config.stages, state.progress.epoch, config.max_epochs)
+    stage = stage_at(config.stages, state.progress.epoch, state.schedule.first_cycle, used)
     if stage != state.progress.stage:
         state.progress.stage = stage
         state.progress.best_validation = None
+        state.progress.losses = []
 
 
 def _train_epoch(
-    state: TrainingState, graphs: Sequence[Graph], config: TrainConfig, watch: Watch, keep: Callable[[], None]
+    state: TrainingState,
+    graphs: Sequence[Graph],
+    config: TrainConfig,
+    watch: Watch,
+    keep: Callable[[], None],
+    console: Console | None,
 ) -> bool:
     """Take the steps that are left in this epoch; False if the time has run out, or a signal has come, before its end.
 
-    ``keep`` writes a checkpoint, which is done between steps where one is due.
+    ``keep`` writes a checkpoint, which is done between steps where one is due. A run that is annealed in its time ends
+    the epoch where the time runs out, so that the last weights are validated.
     """
     progress = state.progress
     loss_config = config.loss_config(progress.stage)
@@ -277,23 +288,59 @@ def _train_epoch(
     parts = (*loss_config.fitted, *(term.name for term in state.terms))
     # A checkpoint has them in another order, and the order decides the last bit of their sum.
     state.loss_sums = {part: state.loss_sums[part] if progress.batch else zero.clone() for part in parts}
+    if not progress.batch:
+        state.gradient_norms = torch.zeros(2, dtype=torch.float64, device=state.potential.device)
+    weights = [parameter for parameter in state.potential.parameters() if parameter.requires_grad]
+    before: list[torch.Tensor] = []  # the last step
     batches = state.sampler.batches(progress.epoch)
-    for place, indices in enumerate(batches[progress.batch :], progress.batch):
+    label, rest = f"batches of epoch {progress.epoch + 1}", batches[progress.batch :]
+    told = watched(console, rest, label, len(rest), first=LONG, every=LONG)
+    for place, indices in enumerate(told, progress.batch):
         if watch.look():
-            return False
+            if watch.signal or not config.anneal_in_time or not progress.batch:
+                return False
+            break
         if progress.batch and watch.checkpoint_due:
             keep()
-        set_lr(state.optimizer, lr * state.schedule.factor(progress.epoch + (progress.batch + 1) / len(batches)))
+        done = progress.epoch + (progress.batch + 1) / len(batches)
+        set_lr(state.optimizer, lr * state.schedule.factor(done, watch.used))
         if state.world.size == 1:
             expect(graphs, chain.from_iterable(batches[place : place + 2]))
-        take_step(state, graphs, indices, loss_config, config)
+        if place == len(batches) - 1:
+            before = [weight.detach().clone() for weight in weights]
+        try:
+            take_step(state, graphs, indices, loss_config, config)
+        except SpikeError as error:
+            _skip(error, state, config, keep, console)
         progress.batch += 1
         progress.step += 1
+    taken = max(progress.batch - progress.skipped, 1)
     for total in state.loss_sums.values():
-        total /= len(batches)
-    progress.batch = 0
+        total /= taken
+    total, largest = state.gradient_norms.tolist()
+    state.observed = {"gradient_norm_mean": total / taken, "gradient_norm_max": largest}
+    state.observed |= {"update_ratio": update_ratio(before, weights)} if before else {}
+    state.observed |= {"skipped": progress.skipped} if config.spike.action == "skip" else {}
+    progress.batch = progress.skipped = 0
     progress.epoch += 1
     return True
+
+
+def _skip(
+    error: SpikeError, state: TrainingState, config: TrainConfig, keep: Callable[[], None], console: Console | None
+) -> None:
+    """Count a step that was not taken and name configurations that were not named yet; or stop, as the recipe says."""
+    if config.spike.action == "raise":
+        keep()
+        with state.world.together():
+            if state.world.first:
+                raise error
+    state.progress.losses = with_loss(state.progress.losses, error.loss)
+    state.progress.skipped += 1
+    new = [origin for origin in error.origins if origin not in state.named]
+    if new:
+        state.named.update(new)
+        say(console, f"note: skipped, as {error.found}; the batch holds {', '.join(new)}")
 
 
 def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig, clock: Clock) -> Record:
@@ -328,6 +375,7 @@ def _end_epoch(state: TrainingState, valid: Sequence[Graph], config: TrainConfig
         "train_loss": sum(parts.values()),
         **{f"train_loss_{quantity}": value for quantity, value in parts.items()},
         **{f"valid_{name}": value for name, value in scores.items()},
+        **state.observed,
         **({"resumed_with": resumed} if resumed else {}),
     }
 
