@@ -41,6 +41,7 @@ OPTIONAL = {"chemiscope", "plotly", "ray", "tblite"}
 PRIVATE = {
     "_AutoDispatchBelowAutograd": "of torch._C: an operator called below autograd",
     "_C": "the autograd engine of torch",
+    "_exit": "of os: the documented end of a forked process",
     "_apply": "torch.nn.Module: what every cast and move goes through; an override keeps constants in float64",
     "_subclasses": "where torch's manual has FakeTensorMode",
     "_version": "torch.Tensor: how often it was changed in place",

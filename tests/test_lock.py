@@ -141,7 +141,8 @@ def test_a_job_that_is_ended_goes_on_with_the_same_command(name: str, status: in
     assert process.returncode == status, output
     assert f"Stopped by {name} after step" in output and "The same command continues from" in output
     assert "Traceback" not in output and "Aborted" not in output
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.jsonl", "checkpoint.safetensors"}
+    left = {"config.yaml", "metrics.jsonl", "checkpoint.safetensors", "train.log"}
+    assert {path.name for path in folder.iterdir()} == left
     epochs = (folder / "metrics.jsonl").read_text().count("\n")
     done = run(recipe(alloy_file, folder, epochs + 1))
     assert len(done.fit.history) == epochs + 1  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from clebsch.data import BatchSampler
 from clebsch.errors import CheckpointError, ConfigError, DataError
-from clebsch.training import LossConfig, NonFiniteLossError, fit, trainer
+from clebsch.training import LossConfig, NonFiniteLossError, fit, trainer, watch
 from clebsch.training.checkpoint import CHECKPOINT_NAME
 from clebsch.training.validation import validate
 
@@ -142,7 +142,7 @@ def test_checkpoints_are_an_interval_apart(
     """By a clock that is a second on whenever it is read; the last checkpoint is that of the end."""
     seconds, written = itertools.count(), []
     save = trainer.save_checkpoint
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     monkeypatch.setattr(trainer, "save_checkpoint", lambda *given: (written.append(next(seconds)), save(*given)))
     config = make_config(max_epochs=8, checkpoint_seconds=20.0)
     fit(make_potential(), train_graphs, valid_graphs, config, tmp_path)

@@ -54,7 +54,7 @@ def run_nve(potential: Potential, start: Atoms, *, steps: int, seed: int) -> Ene
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     thermalize(atoms, TEMPERATURE, np.random.default_rng(seed))
-    atoms.calc = Calculator(potential)
+    atoms.calc = Calculator(potential, warn=False)
     dynamics = VelocityVerlet(atoms, TIMESTEP * units.fs)
     energies = []
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
@@ -101,7 +101,7 @@ def run_langevin(potential: Potential, start: Atoms, *, temperature: float, pico
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     rng = np.random.default_rng(seed)
     thermalize(atoms, temperature, rng)
-    atoms.calc = Calculator(potential)
+    atoms.calc = Calculator(potential, warn=False)
     dynamics = Langevin(atoms, TIMESTEP * units.fs, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=rng)
     steps, temperatures, reason = round(picoseconds * MILLI / TIMESTEP), [temperature], ""
     while len(temperatures) <= steps and not reason:

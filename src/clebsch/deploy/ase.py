@@ -41,6 +41,7 @@ class Calculator(AseCalculator):
         device: torch device of the network; None keeps that of the potential, and is the CPU for a saved one.
         backend: kernels; None keeps those of the potential, and takes the fastest of the device for a saved one.
         skin: Å beyond r_max in which neighbours are searched (`SkinList`); it decides the speed only.
+        warn: whether to warn of extrapolation.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -53,6 +54,7 @@ class Calculator(AseCalculator):
         device: torch.device | str | None = None,
         backend: str | None = None,
         skin: float = 0.5,
+        warn: bool = True,
     ) -> None:
         super().__init__()
         source = type(potential).__name__ if isinstance(potential, Potential) else str(potential)
@@ -64,7 +66,7 @@ class Calculator(AseCalculator):
         self.potential = potential.frozen()
         self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
         self.last_good: Atoms | None = None
-        self._calls, self._warned = 0, self.potential.domain is None
+        self._calls, self._warned = 0, self.potential.domain is None or not warn
 
     @property
     def name(self) -> str:

@@ -182,4 +182,9 @@ def _check_shapes(potential: Potential, path: str | Path) -> None:
 def _fill(potential: Potential, state: Mapping[str, torch.Tensor]) -> None:
     """Give a potential without weights those of ``state``, of the same shapes, which also hold E0, scale and shift."""
     dtypes = {name: tensor.dtype for name, tensor in potential.state_dict().items()}
-    potential.load_state_dict({name: tensor.to(dtypes[name]) for name, tensor in state.items()}, assign=True)
+    try:
+        potential.load_state_dict(
+            {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in state.items()}, assign=True
+        )
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights do not make the potential of its config: {error}") from None
