@@ -248,6 +248,20 @@ def test_sound_crystals_have_no_defect_but_their_pairs(crystals: Frames) -> None
     assert "unit of stress" in {item.check for item in found.of_level("ok")}
 
 
+def test_sound_crystals_of_one_cell_have_no_defect() -> None:
+    """Forces at one cell leave the pressure open, which must not pass for a wrong unit."""
+    frames = []
+    for seed in range(12):
+        atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(Configuration.from_atoms(atoms, LabelKeys(), f"copper.xyz, frame {seed}"))
+    found = examine({"train": frames})
+    assert found.healthy, found.of_level("error", "warning")
+    assert "unit of stress" in {item.check for item in found.of_level("ok")}
+
+
 def test_frames_of_two_sets_are_found(molecules: Frames) -> None:
     turned = molecules[3].to_atoms()
     turned.rotate(40, (1, 2, 3))

@@ -31,7 +31,7 @@ def check_consistency(subject: str, frames: Sequence[Configuration]) -> Iterator
     found = probe(frames)
     if found is None:
         for check in ("forces", "energies and forces", "unit of stress"):
-            yield Finding("not checked", check, subject, "too few frames have forces")
+            yield Finding("not checked", check, subject, "too few frames of at most 1,000 atoms have forces")
         return
     explained = f"{100 * found.explained:.1f} % of the forces follow from the positions (linear ACE of {found.fitted} "
     explained += "frames, on others)"
@@ -182,8 +182,9 @@ def _stresses(subject: str, frames: Sequence[Configuration], *, agree: bool) -> 
     else:
         label, predicted = found.comparison.labels["stress"], found.comparison.predictions["stress"]
         volumes = np.array([frame.volume for frame in found.frames])
-        slope, correlation = _robust_slope(predicted.ravel(), label.ravel())
-        virial, of_virial = _robust_slope((predicted * volumes[:, None, None]).ravel(), label.ravel())
+        changes = _changes(label)
+        slope, correlation = _robust_slope(_changes(predicted), changes)
+        virial, of_virial = _robust_slope(_changes(predicted * volumes[:, None, None]), changes)
         said = f"stress labels are {slope:.3g} times what energies and forces say (correlation {correlation:.2f})"
         if max(abs(correlation), abs(of_virial)) < CLEAR:
             cure = "Check the order of the components, the sign and the cell."
@@ -192,6 +193,12 @@ def _stresses(subject: str, frames: Sequence[Configuration], *, agree: bool) -> 
             yield Finding("ok", check, subject, said)
         else:
             yield Finding("error", check, subject, said, _stress_cure(slope, virial, volumes))
+
+
+def _changes(stress: np.ndarray) -> np.ndarray:
+    """Deviators of stresses [frames, 3, 3] less their mean, in one row: at one cell, only these follow from forces."""
+    changes = stress - stress.mean(axis=0)
+    return (changes - np.trace(changes, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)).ravel()
 
 
 def _stress_cure(slope: float, virial: float, volumes: np.ndarray) -> str:

@@ -22,6 +22,8 @@ VALUES_PER_COLUMN = 10
 FEWEST_PER_COLUMN = 3
 FEWEST_ATOMS, MOST_ATOMS = 400, 4000  # in the fit
 MOST_JUDGED = 20_000  # atoms
+LARGEST_FRAME = 1000  # atoms
+ATOMS_PER_BATCH = 200  # whose features are in memory at once
 RIDGES = (1e-10, 1e-8, 1e-6)
 
 
@@ -60,9 +62,9 @@ def probe(frames: Sequence[Configuration], *, energies: bool = False, seed: int 
         seed: of the choice of frames and the random channels.
 
     Returns:
-        None if fewer than eight frames have forces.
+        None if fewer than eight frames of at most 1,000 atoms have forces.
     """
-    usable = [frame for frame in frames if "forces" in frame.labels and frame.num_atoms > 1]
+    usable = [frame for frame in frames if "forces" in frame.labels and 1 < frame.num_atoms <= LARGEST_FRAME]
     if len(usable) < FEWEST_FRAMES:
         return None
     order = np.random.default_rng(seed).permutation(len(usable))
@@ -79,7 +81,8 @@ def probe(frames: Sequence[Configuration], *, energies: bool = False, seed: int 
     shift = (statistics.energy_mean_per_atom or 0.0) if energies else 0.0
     potential = Potential(PotentialConfig(model=model), e0=e0, shift=shift, dtype="float64", seed=seed)
     held_out = build_graphs(judged[: max(FEWEST_FRAMES // 2, len(fitted) // 2)], elements, R_MAX)
-    settings = LeastSquaresConfig(energy_weight=1.0 if energies else 0.0, ridges=RIDGES)
+    batch_size = max(1, ATOMS_PER_BATCH * len(fitted) // sum(frame.num_atoms for frame in fitted))
+    settings = LeastSquaresConfig(energy_weight=1.0 if energies else 0.0, ridges=RIDGES, batch_size=batch_size)
     fit_least_squares(potential, graphs, held_out, settings)
     everything = [*judged, *fitted]
     comparison = compare(potential, everything)
