@@ -151,7 +151,13 @@ def test_a_pack_stands_alone(alloy_file: Path, tmp_path: Path):
     write_pack(read_configurations(alloy_file), tmp_path / "pack")
     for change, message in (
         ({"train": [str(tmp_path / "pack"), str(alloy_file)]}, "A pack stands alone"),
-        ({"train": str(tmp_path / "pack"), "units": {"energy": "kcal/mol"}}, "whose units are eV and Å"),
+        ({"train": str(tmp_path / "pack"), "units": {"energy": "kcal/mol"}}, r"units \(eV and Å\) were chosen"),
     ):
         with pytest.raises(DataError, match=message):
             run(recipe(alloy_file, tmp_path / "run", data=change))
+
+
+def test_elements_are_those_of_the_selected(tmp_path: Path):
+    frames = frames_of_all_kinds()
+    pack = write_pack(frames, tmp_path / "pack", 2)
+    assert pack.select([1]).elements == ("H", "O") and pack.select([3, 4]).elements == ("Cu",)

@@ -151,3 +151,23 @@ def test_trajectories_know_their_potential(potential: Potential, tmp_path: Path)
     with torch.no_grad():
         next(potential.parameters()).mul_(1.001)
     assert potential.fingerprint() != found.parameters["sha256"]
+
+
+def test_atoms_alone_and_elements_never_seen(potential: Potential):
+    """No edges at all, in training and in use; an element without training atoms is never inside."""
+    alone = Domain.of(graphs_of(Atoms("Cu"), alloy(0), Atoms("Cu2", [[0, 0, 0], [0, 0, 9]])), ELEMENTS, R_MAX)
+    assert alone.grades(collate(graphs_of(Atoms("Cu")))).max() <= 1.0
+    copper = Domain.of(graphs_of(bulk("Cu", cubic=True)), ELEMENTS, R_MAX)
+    assert np.isinf(copper.grades(collate(graphs_of(Atoms("Au2", [[0, 0, 0], [0, 0, 2.5]]))))).all()
+    atoms = Atoms("Cu")
+    atoms.calc = Calculator(potential, warn=False)
+    assert atoms.get_forces().shape == (1, 3)
+
+
+def test_another_cell_is_no_explosion(potential: Potential):
+    atoms = alloy(1)
+    atoms.calc = Calculator(potential)
+    atoms.get_forces()
+    atoms.set_cell(np.zeros((3, 3)))
+    with pytest.raises(DataError, match="no volume"):
+        atoms.get_forces()

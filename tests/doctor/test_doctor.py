@@ -262,6 +262,16 @@ def test_sound_crystals_of_one_cell_have_no_defect() -> None:
     assert "unit of stress" in {item.check for item in found.of_level("ok")}
 
 
+def test_displaced_atoms_are_no_copies() -> None:
+    """Of a large cell, in which few pairs of atoms are looked at."""
+    frames = []
+    for atom in range(0, 864, 30):
+        atoms = bulk("Cu", cubic=True) * (6, 6, 6)
+        atoms.positions[atom, 0] += 0.02
+        frames.append(Configuration.from_atoms(atoms, origin=f"atom {atom}"))
+    assert "copies" not in {item.check for item in examine({"train": frames}).of_level("error", "warning", "note")}
+
+
 def test_frames_of_two_sets_are_found(molecules: Frames) -> None:
     turned = molecules[3].to_atoms()
     turned.rotate(40, (1, 2, 3))

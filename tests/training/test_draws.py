@@ -39,3 +39,9 @@ def test_an_epoch_has_the_configurations_that_are_drawn(alloy_file: Path, tmp_pa
     result = run(recipe(path, tmp_path / "run", data={"train": str(path), "valid": 3}, train=train))
     assert isinstance(result.fit, FitResult)
     assert [record["step"] for record in result.fit.history] == [3, 6]
+
+
+def test_an_epoch_draws_something(alloy_file: Path):
+    graphs = build_graphs(read_configurations(alloy_file, LabelKeys(), ":4"), ELEMENTS, 3.5)
+    with pytest.raises(ConfigError, match=r"an epoch draws 0\.4 of 4 configurations"):
+        draws_of(graphs, {"*": 0.1})

@@ -214,8 +214,13 @@ class Pack(Sequence[Configuration]):
 
     @property
     def elements(self) -> tuple[str, ...]:
-        """The chemical symbols that occur in the whole pack, in order of atomic number."""
-        found = set().union(*(np.unique(shard.columns["numbers"]).tolist() for shard in self._shards))
+        """The chemical symbols that occur in these configurations, in order of atomic number."""
+        chosen = np.zeros(self._first[-1], dtype=bool)
+        chosen[self._indices] = True
+        found: set[int] = set()
+        for first, shard in zip(self._first, self._shards, strict=False):
+            of_atom = np.repeat(chosen[first : first + len(shard.starts) - 1], np.diff(shard.starts))
+            found |= set(np.unique(shard.columns["numbers"][of_atom]).tolist())
         return tuple(chemical_symbols[number] for number in sorted(found))
 
     def labelled(self, quantity: str) -> np.ndarray:

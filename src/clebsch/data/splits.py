@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from clebsch.config import StrictConfig
 from clebsch.errors import DataError
+
+
+def _part(value: int | float) -> int | float:
+    """A number, or a fraction below 1."""
+    if isinstance(value, float) and value >= 1.0:
+        raise ValueError("a fraction must be below 1; a number of frames is an integer")
+    return value
+
+
+Part = Annotated[int | float, Field(gt=0), AfterValidator(_part)]
 
 
 class Last(StrictConfig):
@@ -18,7 +29,7 @@ class Last(StrictConfig):
         last: number (integer) or fraction (below 1) of the frames of every file.
     """
 
-    last: int | float = Field(gt=0)
+    last: Part
 
     def of(self, length: int) -> np.ndarray:
         """Return the indices that are set aside of a trajectory of so many frames."""
@@ -34,13 +45,14 @@ class Blocks(StrictConfig):
     """
 
     blocks: int = Field(ge=1)
-    part: int | float = Field(default=0.1, gt=0)
+    part: Part = 0.1
 
     def of(self, length: int) -> np.ndarray:
         """Return the indices that are set aside of a trajectory of so many frames."""
         count = _count(length, self.part)
-        sizes = [len(part) for part in np.array_split(np.arange(count), self.blocks)]
-        centres = (np.arange(self.blocks) + 0.5) * length / self.blocks
+        blocks = max(1, min(self.blocks, count))
+        sizes = [len(part) for part in np.array_split(np.arange(count), blocks)]
+        centres = (np.arange(blocks) + 0.5) * length / blocks
         starts = [round(centre - size / 2) for centre, size in zip(centres, sizes, strict=True)]
         return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
 

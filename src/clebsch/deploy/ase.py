@@ -20,6 +20,7 @@ from clebsch.models import Potential, Prediction
 from clebsch.models.serialization import load_potential
 
 CALLS_PER_CHECK = 20  # of the domain
+NEAR_CELL = 1.0  # Å that a cell may have changed since the last frame of a trajectory
 
 
 class Calculator(AseCalculator):
@@ -130,7 +131,8 @@ class Calculator(AseCalculator):
             batch = self.neighbors.batch(atoms)
         except DataError as error:
             raise self._exploded(atoms, str(error)) or error from None
-        if not self._warned and self._calls % CALLS_PER_CHECK == 0:
+        other = self.last_good is None or not np.array_equal(self.last_good.numbers, atoms.numbers)
+        if not self._warned and (other or self._calls % CALLS_PER_CHECK == 0):
             self._warn(batch)
         self._calls += 1
         prediction = self.potential(batch.to(self.potential.device), forces=True, stress=stress)
@@ -154,7 +156,9 @@ class Calculator(AseCalculator):
     def _exploded(self, atoms: Atoms, reason: str) -> ExplodedError | None:
         """The error of a trajectory, if these are the atoms of the last good frame at other positions."""
         last = self.last_good
-        if last is None or not np.array_equal(last.numbers, atoms.numbers):
+        if last is None or not np.array_equal(last.numbers, atoms.numbers) or not np.array_equal(last.pbc, atoms.pbc):
+            return None
+        if not np.allclose(last.cell.array, atoms.cell.array, atol=NEAR_CELL):
             return None
         return ExplodedError(
             f"The trajectory has exploded after {self._calls} evaluations: {reason} The last frame with finite forces "

@@ -80,6 +80,10 @@ def _energies(subject: str, found: Probe) -> Iterator[Finding]:
         return
     label, predicted = comparison.labels["energy"], comparison.predictions["energy"]
     cells = np.array([frame.cell @ frame.cell.T if frame.pbc.any() else np.zeros((3, 3)) for frame in found.frames])
+    groups = [group for group in groups if _freedom(cells[group]) >= FEWEST]
+    if not groups:
+        yield Finding("not checked", check, subject, "too few frames of the same atoms, or too many different cells")
+        return
     residuals = [_without(np.stack([predicted[g], label[g]]), cells[g]) for g in groups]
     x, y = (np.concatenate(parts) for parts in zip(*residuals, strict=True))
     slope, correlation = _robust_slope(x, y)
@@ -116,10 +120,20 @@ def _without(values: np.ndarray, metrics: np.ndarray) -> np.ndarray:
 
     Forces at one cell do not say how the energy depends on the cell.
     """
+    matrix = _of_cells(metrics)
+    return values - (matrix @ np.linalg.lstsq(matrix, values.T, rcond=None)[0]).T
+
+
+def _of_cells(metrics: np.ndarray) -> np.ndarray:
+    """A constant and, if cells vary, their metrics and squares of these [frames, columns]."""
     entries = metrics.reshape(-1, 9)[:, [0, 1, 2, 4, 5, 8]]
     entries = (entries - entries.mean(axis=0))[:, np.ptp(entries, axis=0) > 1e-3 * max(float(entries.max()), 1.0)]
-    matrix = np.concatenate([np.ones((len(entries), 1)), entries, entries**2], axis=1)
-    return values - (matrix @ np.linalg.lstsq(matrix, values.T, rcond=None)[0]).T
+    return np.concatenate([np.ones((len(entries), 1)), entries, entries**2], axis=1)
+
+
+def _freedom(metrics: np.ndarray) -> int:
+    """Frames less what `_without` removes."""
+    return len(metrics) - int(np.linalg.matrix_rank(_of_cells(metrics)))
 
 
 def _robust_slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

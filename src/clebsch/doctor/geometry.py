@@ -111,11 +111,16 @@ def check_cells(subject: str, frames: Sequence[Configuration]) -> Iterator[Findi
 def check_pairs(subject: str, frames: Sequence[Configuration], shortest: dict[tuple[int, int], float]) -> list[Finding]:
     """Return which pairs of elements never meet at the distance of a bond."""
     present = sorted({int(number) for frame in frames for number in frame.numbers} - NOBLE)
-    metals, others = [], []
+    metals, others, metallic = [], [], False
     for pair in combinations_with_replacement(present, 2):
         bond = float(covalent_radii[list(pair)].sum())
+        of_metals = not NONMETALS.intersection(pair)
         if shortest.get(pair, np.inf) > BONDED * bond:
-            (others if NONMETALS.intersection(pair) else metals).append(_pair(pair, shortest, bond))
+            (metals if of_metals else others).append(_pair(pair, shortest, bond))
+        else:
+            metallic |= of_metals
+    if not metallic:  # ions and complexes, whose metals are apart
+        metals, others = [], metals + others
     check = "pairs of elements"
     findings = []
     if metals:

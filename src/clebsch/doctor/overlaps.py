@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from clebsch.data import Configuration
+from clebsch.data.neighbors import complete_cell
 from clebsch.doctor.findings import Finding, Sets, named
 from clebsch.doctor.geometry import Distances
 
@@ -208,9 +209,10 @@ def _pair_distances(frames: Sequence[Configuration], pairs: np.ndarray) -> np.nd
     for frame in frames:
         vectors = frame.positions[pairs[:, 0]] - frame.positions[pairs[:, 1]]
         metric = np.zeros(0)
-        if frame.pbc.all():
-            vectors = vectors - np.round(vectors @ np.linalg.inv(frame.cell)) @ frame.cell
-            metric = np.sqrt(np.abs((frame.cell @ frame.cell.T)[np.triu_indices(3)]))
+        if frame.pbc.any():
+            box = complete_cell(frame.cell, frame.pbc)
+            vectors = vectors - np.where(frame.pbc, np.round(vectors @ np.linalg.inv(box)), 0.0) @ box
+            metric = np.sqrt(np.abs((box @ box.T)[np.triu_indices(3)]))
         rows.append(np.concatenate([np.linalg.norm(vectors, axis=1), metric]))
     return np.array(rows)
 
@@ -219,6 +221,10 @@ def _fingerprints(frames: Sequence[Configuration]) -> Iterator[bytes]:
     """What copies of a configuration have in common, turned or moved ones included."""
     drawn: dict[int, np.ndarray] = {}
     for frame in frames:
-        pairs = drawn.setdefault(frame.num_atoms, _pairs(frame.num_atoms, _rng()))
+        if frame.num_atoms not in drawn:
+            others = np.arange(1, frame.num_atoms)  # every atom is in a pair, so that none may have moved
+            from_first = np.stack([np.zeros_like(others), others], axis=1)
+            drawn[frame.num_atoms] = np.concatenate([from_first, _pairs(frame.num_atoms, _rng())])
+        pairs = drawn[frame.num_atoms]
         distances = _pair_distances([frame], pairs)[0]
         yield _kind(frame) + np.round(distances / SAME).astype(np.int64).tobytes()

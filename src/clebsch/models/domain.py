@@ -72,7 +72,9 @@ class Domain:
         vectors, pairs = _edges(batch)
         species = batch.species.cpu().numpy()
         off = _descriptors(vectors, pairs, species, self.elements, self.r_max) - self.mean[species]
-        return np.linalg.norm(np.einsum("ad,ade->ae", off, self.whitening[species]), axis=1)
+        found = np.linalg.norm(np.einsum("ad,ade->ae", off, self.whitening[species]), axis=1)
+        never_seen = ~self.whitening.any(axis=(1, 2))
+        return np.where(np.asarray(never_seen)[species], np.inf, found)
 
     def leaves(self, batch: Batch) -> str | None:
         """Return in what way the atoms of ``batch`` are unlike the training set; None if they are not."""
@@ -148,7 +150,7 @@ def _descriptors(
     by_element = np.cos(2.4 * np.array([atomic_numbers[symbol] for symbol in elements]) + 1.0)
     weighted = radial * by_element[species[neighbors]][:, None]
     directed = np.concatenate([radial, weighted], axis=1)[:, :, None] * (vectors / r[:, None])[:, None, :]
-    per_edge = np.concatenate([radial, weighted, directed.reshape(len(r), -1)], axis=1)
+    per_edge = np.concatenate([radial, weighted, directed.reshape(len(r), 6 * NUM_RADIAL)], axis=1)
     sums = np.zeros((len(species), per_edge.shape[1]))
     if len(r):
         starts = np.flatnonzero(np.r_[True, np.diff(centers) > 0])

@@ -58,11 +58,14 @@ def _open_pack(names: Sequence[str], source: FileSource, console: Console | None
     """Open the pack that is the only one of ``names``; keys and units were chosen when it was written."""
     if len(names) > 1:
         raise DataError(
-            f"A pack stands alone, got {', '.join(names)}. Pack them together: clebsch data pack {' '.join(names)} "
-            "--output FOLDER."
+            f"A pack stands alone, got {', '.join(names)}. Pack all the files it was made of and the others together "
+            "(clebsch data pack)."
         )
-    if source.units.given() or source.types:
-        raise DataError(f"{names[0]} is a pack, whose units are eV and Å. Remove data.units and data.types.")
+    if source.units.given() or source.types or source.nan_is_none or source.keys != LabelKeys():
+        raise DataError(
+            f"{names[0]} is a pack, whose labels and units (eV and Å) were chosen when it was written. Remove "
+            "data.keys, data.units, data.types and data.nan_is_none, or pack the files again."
+        )
     pack = Pack.open(names[0])
     say(console, f"{names[0]}: pack; {describe_frames(pack, LabelKeys(**{name: name for name in QUANTITIES}))}")
     return pack

@@ -30,7 +30,12 @@ def draws_of(graphs: Sequence[Graph], draws: Mapping[str, float]) -> list[float]
             f"train.draws: no training configuration has the config_type or file '{unused[0]}', or an earlier name "
             f"fits all that do.{did_you_mean(unused[0], known)} There are: {', '.join(known[:10])}."
         )
-    return [1.0 if (key := kinds[name]) is None else draws[key] for name in names]
+    found = [1.0 if (key := kinds[name]) is None else draws[key] for name in names]
+    if sum(found) < 1.0:
+        raise ConfigError(
+            f"train.draws: an epoch draws {sum(found):.3g} of {len(found)} configurations. Draw more of them."
+        )
+    return found
 
 
 def _names(graphs: Sequence[Graph]) -> Iterator[tuple[str, str]]:
