@@ -25,6 +25,7 @@ from clebsch.data import (
     read_configurations,
     sizes_of,
     some_of,
+    stretches_of,
     write_pack,
 )
 from clebsch.errors import DamagedFileError, DataError
@@ -161,3 +162,13 @@ def test_elements_are_those_of_the_selected(tmp_path: Path):
     frames = frames_of_all_kinds()
     pack = write_pack(frames, tmp_path / "pack", 2)
     assert pack.select([1]).elements == ("H", "O") and pack.select([3, 4]).elements == ("Cu",)
+
+
+def test_stretches_are_consecutive(tmp_path: Path):
+    """So that a time series is still one; a list is left as it is."""
+    frame = frames_of_all_kinds()[1]
+    frames = [replace(frame, origin=f"a.xyz, frame {number}") for number in range(100)]
+    found = [int(item.origin.split()[-1]) for item in stretches_of(write_pack(frames, tmp_path / "pack"), 20)]
+    assert len(found) == 20 and found[:4] == [0, 1, 2, 3] and found[-4:] == [96, 97, 98, 99]
+    assert np.count_nonzero(np.diff(found) == 1) == 15
+    assert stretches_of(frames, 20) is frames

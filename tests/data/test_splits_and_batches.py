@@ -106,3 +106,8 @@ def test_drawn_epochs_depend_on_seed_and_epoch_alone():
     one.batches(0)
     assert one.batches(5) == two.batches(5) != one.batches(6)
     assert sorted(i for batch in one.batches(5) for i in batch if i >= 20) == sorted(2 * list(range(20, 30)))
+
+
+def test_a_validation_part_of_nothing_is_named():
+    with pytest.raises(DataError, match=r"'last': 0.1.*takes nothing of 10 files of at most 4 frames.*data\.valid"):
+        split_trajectories([4] * 10, Last(last=0.1))

@@ -147,7 +147,8 @@ def test_trajectories_know_their_potential(potential: Potential, tmp_path: Path)
         trajectory.write(atoms)
     found = ase.io.read(tmp_path / "md.traj").calc  # type: ignore[union-attr]
     assert found.name == "clebsch" and found.parameters["sha256"] == potential.fingerprint()
-    assert potential.copy().fingerprint() == potential.fingerprint() == potential.frozen().fingerprint()
+    assert potential.copy().fingerprint() == potential.fingerprint()
+    assert "sha256" not in Calculator(potential.frozen()).parameters
     with torch.no_grad():
         next(potential.parameters()).mul_(1.001)
     assert potential.fingerprint() != found.parameters["sha256"]

@@ -15,6 +15,8 @@ from clebsch.version import __version__
 if TYPE_CHECKING:
     import torch
 
+    from clebsch.data import LabelKeys
+
 app = typer.Typer(
     name="clebsch",
     help="Train, judge and use equivariant interatomic potentials of the Multi-ACE family.",
@@ -26,6 +28,11 @@ app = typer.Typer(
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prepare data.")
 app.add_typer(data_app, name="data")
+
+EnergyKey = Annotated[str, typer.Option(help="Name of the energies in the files.")]
+ForcesKey = Annotated[str, typer.Option(help="Name of the forces in the files.")]
+StressKey = Annotated[str, typer.Option(help="Name of the stress in the files.")]
+DipoleKey = Annotated[str, typer.Option(help="Name of the dipole in the files; none is read without.")]
 
 STATUS_ERROR, STATUS_USAGE = 1, 2
 
@@ -93,18 +100,16 @@ def doctor(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     html: Annotated[Optional[Path], typer.Option(help="Write the table to this HTML file too.")] = None,  # noqa: UP045
-    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
-    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
+    energy_key: EnergyKey = "energy",
+    forces_key: ForcesKey = "forces",
+    stress_key: StressKey = "stress",
 ) -> None:
     """Look for what is wrong with data: units, signs, copies, outliers, gaps. The first file is the training set."""
     from clebsch.cli.show import error_console, show_diagnosis
-    from clebsch.data import LabelKeys
     from clebsch.report import write_diagnosis
     from clebsch.run import diagnose
 
-    keys = LabelKeys(energy=energy_key or None, forces=forces_key or None, stress=stress_key or None)
-    found = diagnose(names, keys, console=error_console())
+    found = diagnose(names, _keys(energy_key, forces_key, stress_key), console=error_console())
     show_diagnosis(found, as_json=json)
     if html is not None:
         write_diagnosis(found, html)
@@ -117,24 +122,24 @@ def evaluate(  # noqa: PLR0913
     potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential, folder of a run, or acac.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
-    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
-    dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is compared without.")] = "",
+    energy_key: EnergyKey = "energy",
+    forces_key: ForcesKey = "forces",
+    stress_key: StressKey = "stress",
+    dipole_key: DipoleKey = "",
     dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
     device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Configurations per call.")] = 16,
 ) -> None:
     """Print the errors of a potential on labelled files."""
     from clebsch.cli.show import show_accuracies
-    from clebsch.data import LabelKeys, read_configurations, undetermined
+    from clebsch.data import read_configurations, undetermined
     from clebsch.evaluation import evaluate as errors_on
     from clebsch.models.serialization import load_potential, read_potential_header
     from clebsch.pretrained import find_potential
 
     potential = find_potential(potential)
     loaded = load_potential(potential, dtype=_torch_dtype(dtype), device=device)
-    keys = LabelKeys(energy=energy_key, forces=forces_key, stress=stress_key or None, dipole=dipole_key or None)
+    keys = _keys(energy_key, forces_key, stress_key, dipole_key)
     statistics = read_potential_header(potential)["metadata"].get("statistics", {})
     errors = {}
     for path in files:
@@ -149,10 +154,10 @@ def evaluate(  # noqa: PLR0913
 def pack(  # noqa: PLR0913
     names: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|PATTERN...", help="Labelled configurations.")],
     output: Annotated[Path, typer.Option(help="A new folder for the pack.")],
-    energy_key: Annotated[str, typer.Option(help="Name of the energies in the files.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Name of the forces in the files.")] = "forces",
-    stress_key: Annotated[str, typer.Option(help="Name of the stress in the files.")] = "stress",
-    dipole_key: Annotated[str, typer.Option(help="Name of the dipole in the files; none is read without.")] = "",
+    energy_key: EnergyKey = "energy",
+    forces_key: ForcesKey = "forces",
+    stress_key: StressKey = "stress",
+    dipole_key: DipoleKey = "",
     units: Annotated[str, typer.Option(help="Units of the files, as energy=kcal/mol,length=bohr.")] = "",
     types: Annotated[str, typer.Option(help="Elements of the types of LAMMPS dumps, as 1=Cu,2=Au.")] = "",
     nan_is_none: Annotated[bool, typer.Option("--nan-is-none", help="A label with a NaN is missing.")] = False,
@@ -161,17 +166,13 @@ def pack(  # noqa: PLR0913
     """Write files as a pack, for data larger than memory; a recipe names its folder as data.train."""
     from clebsch.cli.show import console
     from clebsch.config import parse_config
-    from clebsch.data import LabelKeys
     from clebsch.data.units import Units
     from clebsch.run import pack_files
 
-    keys = LabelKeys(
-        energy=energy_key or None, forces=forces_key or None, stress=stress_key or None, dipole=dipole_key or None
-    )
     pack_files(
         names,
         output,
-        keys,
+        _keys(energy_key, forces_key, stress_key, dipole_key),
         units=parse_config(Units, _pairs(units, "--units"), "--units"),
         types={int(key): value for key, value in _pairs(types, "--types", key="a number").items()},
         nan_is_none=nan_is_none,
@@ -295,6 +296,13 @@ def demo(
     from clebsch.demo import run_demo
 
     run_demo(output, console=console())
+
+
+def _keys(energy: str, forces: str, stress: str, dipole: str = "") -> LabelKeys:
+    """The names of labels, of which empty ones are not wanted."""
+    from clebsch.data import LabelKeys
+
+    return LabelKeys(energy=energy or None, forces=forces or None, stress=stress or None, dipole=dipole or None)
 
 
 def _pairs(text: str, option: str, key: str = "") -> dict[str, str]:

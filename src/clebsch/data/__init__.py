@@ -17,7 +17,16 @@ from clebsch.data.splits import Blocks, Last, split, split_trajectories
 
 if TYPE_CHECKING:
     from clebsch.data.graph import Batch, Graph, build_graph, build_graphs, collate
-    from clebsch.data.packed_graphs import PackedGraphs, elements_of, expect, labelled, sizes_of, some_of
+    from clebsch.data.packed_graphs import (
+        PackedGraphs,
+        at_equal_steps,
+        elements_of,
+        expect,
+        labelled,
+        sizes_of,
+        some_of,
+        stretches_of,
+    )
     from clebsch.data.statistics import (
         E0Fit,
         Statistics,
@@ -30,7 +39,19 @@ if TYPE_CHECKING:
 # torch takes a second to import, and reading needs none of it.
 _NEEDS_TORCH = {
     **dict.fromkeys(("Batch", "Graph", "build_graph", "build_graphs", "collate"), "graph"),
-    **dict.fromkeys(("PackedGraphs", "elements_of", "expect", "labelled", "sizes_of", "some_of"), "packed_graphs"),
+    **dict.fromkeys(
+        (
+            "PackedGraphs",
+            "at_equal_steps",
+            "elements_of",
+            "expect",
+            "labelled",
+            "sizes_of",
+            "some_of",
+            "stretches_of",
+        ),
+        "packed_graphs",
+    ),
     **dict.fromkeys(
         ("E0Fit", "Statistics", "compute_statistics", "fit_e0", "shortest_distances", "undetermined"), "statistics"
     ),
@@ -51,6 +72,7 @@ __all__ = [
     "PackedGraphs",
     "Quantity",
     "Statistics",
+    "at_equal_steps",
     "build_graph",
     "build_graphs",
     "collate",
@@ -71,6 +93,7 @@ __all__ = [
     "some_of",
     "split",
     "split_trajectories",
+    "stretches_of",
     "undetermined",
     "write_pack",
 ]

@@ -187,11 +187,6 @@ class Pack(Sequence[Configuration]):
                 factors[place] *= factor
         return Pack(self._shards, self._names, self._indices, self._digest, factors)
 
-    def some(self, most: int) -> list[Configuration]:
-        """Return all configurations, or as many as ``most`` at equal steps."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64))
-        return [self[int(index)] for index in chosen]
-
     @property
     def digest(self) -> str:
         """SHA-256 of the content and of which configurations these are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar, cast, overload
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -54,10 +54,6 @@ class PackedGraphs(Sequence[Graph]):
         for unused in before.values():
             unused.cancel()
 
-    def some(self, most: int) -> list[Graph]:
-        """Return all graphs, or as many as ``most`` at equal steps."""
-        return [build_graph(frame, self.elements, self.r_max) for frame in self.frames.some(most)]
-
     def _build(self, index: int) -> Graph:
         return build_graph(self.frames[index], self.elements, self.r_max)
 
@@ -84,7 +80,27 @@ def elements_of(frames: Sequence[Configuration]) -> tuple[str, ...]:
 
 def some_of(items: Sequence[Item], most: int = MOST_SAMPLED) -> Sequence[Item]:
     """Return all of a list, and of a pack no more than ``most`` at equal steps."""
-    return cast(Sequence[Item], items.some(most)) if isinstance(items, (Pack, PackedGraphs)) else items
+    return at_equal_steps(items, most) if _on_disk(items) else items
+
+
+def at_equal_steps(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return all configurations or graphs, or ``most`` of them at equal steps."""
+    if len(items) <= most:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int).tolist()]
+
+
+def stretches_of(items: Sequence[Item], most: int, number: int = 5) -> Sequence[Item]:
+    """Return all of a list, and of a pack ``most`` in a ``number`` of runs of consecutive ones at equal steps."""
+    if not _on_disk(items) or len(items) <= most:
+        return items
+    length = most // number
+    starts = np.linspace(0, len(items) - length, number).astype(int).tolist()
+    return [items[start + step] for start in starts for step in range(length)]
+
+
+def _on_disk(items: object) -> bool:
+    return isinstance(items, (Pack, PackedGraphs))
 
 
 def expect(graphs: Sequence[Graph], indices: Iterable[int]) -> None:

@@ -72,6 +72,12 @@ def split_trajectories(lengths: Sequence[int], valid: Last | Blocks) -> tuple[np
     starts = np.cumsum([0, *lengths])
     chosen = [start + valid.of(length) for start, length in zip(starts, lengths, strict=False)]
     held_out = np.unique(np.concatenate([*chosen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
+    if not len(held_out):
+        longest = max(lengths, default=0)
+        raise DataError(
+            f"The validation part {valid.model_dump()} takes nothing of {len(lengths)} files of at most {longest} "
+            "frames. Take a larger part of each (data.valid), or draw it at random: data.valid: 0.1."
+        )
     kept = np.setdiff1d(np.arange(starts[-1]), held_out)
     if not len(kept):
         raise DataError(

@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from clebsch.data import Batch
 from clebsch.deploy.neighbors import SkinList, check_skin
 from clebsch.errors import DataError, ExplodedError, ExtrapolationWarning
-from clebsch.models import Potential, Prediction
+from clebsch.models import FrozenPotential, Potential, Prediction
 from clebsch.models.serialization import load_potential
 
 CALLS_PER_CHECK = 20  # of the domain
@@ -63,7 +63,9 @@ class Calculator(AseCalculator):
             potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
         elif not all(choice is None for choice in (dtype, device, backend)):
             potential = potential.copy(dtype=dtype, device=device, backend=backend)
-        self.parameters = Parameters(potential=source, sha256=potential.fingerprint())
+        self.parameters = Parameters(potential=source)  # with the name, what ASE writes beside results
+        if not isinstance(potential, FrozenPotential):  # which has no weights of its own
+            self.parameters["sha256"] = potential.fingerprint()
         self.potential = potential.frozen()
         self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
         self.last_good: Atoms | None = None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from clebsch.data import Configuration
+from clebsch.data import Configuration, at_equal_steps
 from clebsch.doctor.consistency import check_consistency
 from clebsch.doctor.findings import Diagnosis, Finding, Sets
 from clebsch.doctor.geometry import check_cells, check_contacts, check_lengths, check_pairs, measure
@@ -35,12 +33,15 @@ def examine(sets: Sets, *, drawn: bool = False, console: Console | None = None) 
     distances = {}
     for name, frames in sets.items():
         say(console, f"looking at {name}: {len(frames):,} frames")
-        some = _some(frames, MOST_FRAMES)
+        some = at_equal_steps(frames, MOST_FRAMES)
+        if len(some) < len(frames):
+            text = f"{len(some):,} of {len(frames):,} frames, at equal steps, were looked at one by one"
+            findings.append(Finding("note", "size", name, text))
         distances[name] = measure(some)
         findings += check_lengths(name, distances[name])
         findings += check_contacts(name, some, distances[name])
         findings += check_cells(name, frames)
-        findings += check_labels(name, frames)
+        findings += check_labels(name, some)
         findings += check_consistency(name, frames)
     findings += _beside_the_first(sets, distances, drawn=drawn)
     return Diagnosis.of(findings)
@@ -65,7 +66,7 @@ def quick_look(sets: Sets, *, drawn: bool = False) -> list[Finding]:
         drawn: whether the validation part was drawn at random from the training set.
     """
     train = next(iter(sets))
-    frames = _some(sets[train], QUICK_FRAMES)
+    frames = at_equal_steps(sets[train], QUICK_FRAMES)
     distances = measure(frames)
     findings = [
         *check_lengths(train, distances),
@@ -80,10 +81,3 @@ def quick_look(sets: Sets, *, drawn: bool = False) -> list[Finding]:
 
 def _without_atoms(frames: Sequence[Configuration]) -> list[Configuration]:
     return [frame for frame in frames if not frame.is_isolated_atom]
-
-
-def _some(frames: Sequence[Configuration], most: int) -> list[Configuration]:
-    """All frames, or as many as ``most`` at equal steps."""
-    if len(frames) <= most:
-        return list(frames)
-    return [frames[index] for index in np.linspace(0, len(frames) - 1, most).astype(int)]

@@ -329,8 +329,6 @@ class Potential(Float64Constants):
 class FrozenPotential(Potential):
     """A potential whose weights are constants; what can be made of them alone is made, once. See `Potential.frozen`."""
 
-    _of: str
-
     @classmethod
     def of(cls, potential: Potential) -> FrozenPotential:
         """Return a frozen copy of ``potential``, which keeps the methods of a class of its own."""
@@ -340,7 +338,6 @@ class FrozenPotential(Potential):
         with torch.inference_mode(False), torch.no_grad():
             frozen.__dict__.update(copy.deepcopy(potential).__dict__)  # a module is what its dictionary holds
             frozen.model.freeze()
-        frozen._of = potential.fingerprint()
         return frozen.requires_grad_(False)
 
     def forward(
@@ -356,8 +353,8 @@ class FrozenPotential(Potential):
         return self
 
     def fingerprint(self) -> str:
-        """Return that of the potential it was made of."""
-        return self._of
+        """Raises ClebschError: the weights are gone."""
+        raise ClebschError("A frozen potential has no fingerprint; take that of the potential it was made of.")
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Raises ClebschError: the weights are gone."""

@@ -16,7 +16,7 @@ from clebsch.data import (
     find_isolated_atoms,
     fit_e0,
     is_pack,
-    some_of,
+    stretches_of,
     undetermined,
 )
 from clebsch.data.statistics import LARGEST_BINDING, check_e0
@@ -71,7 +71,7 @@ def diagnose(
 def look_over(sets: Sets, source: DatasetSource | FileSource) -> list[str]:
     """Return lines about what a moment's look finds wrong with the data of a run; `diagnose` looks closer."""
     named = {"train": sets.train, "valid": sets.valid, **sets.tests}
-    found = quick_look({name: some_of(frames, FEW) for name, frames in named.items()}, drawn=_is_drawn(source))
+    found = quick_look({name: stretches_of(frames, FEW) for name, frames in named.items()}, drawn=_is_drawn(source))
     lines = [f"{item.subject}: {item.text.rstrip('.')}. {item.cure}".rstrip() for item in found]
     return [*lines, "`clebsch doctor` looks closer."] if lines else []
 
@@ -129,7 +129,7 @@ def _read(name: str, source: FileSource, findings: list[Finding]) -> list[Config
     check = "reading"
     try:
         if is_pack(name):
-            return Pack.open(name).some(MOST_OF_PACK)
+            return list(stretches_of(Pack.open(name), MOST_OF_PACK))
         readings = read_source_files(name, source)
     except ClebschError as error:
         findings.append(Finding("error", check, name, str(error)))

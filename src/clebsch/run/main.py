@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clebsch.data import Configuration, Statistics, compute_statistics, elements_of, sizes_of, some_of
+from clebsch.data import Configuration, Statistics, at_equal_steps, compute_statistics, elements_of, sizes_of, some_of
 from clebsch.errors import DataError
 from clebsch.evaluation import Accuracy, accuracy, plot_learning_curve, plot_parity
 from clebsch.evaluation.accuracy import Comparison
@@ -23,7 +23,6 @@ from clebsch.run.folder import CURVE_NAME, PARITY_NAME, RESULTS_NAME, claim_toge
 from clebsch.run.log import LOG_NAME, LoggedConsole
 from clebsch.run.sets import (
     Sets,
-    at_equal_steps,
     check_elements,
     choose_frames,
     read_together,

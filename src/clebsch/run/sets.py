@@ -221,14 +221,6 @@ def read_training_graphs(config: RunConfig) -> tuple[list[Graph], Statistics]:
     return graphs, compute_statistics(graphs, model.elements, dict.fromkeys(model.elements, 0.0))
 
 
-def at_equal_steps(frames: Sequence[Configuration], most: int) -> Sequence[Configuration]:
-    """Return all configurations, or as many as ``most`` at equal steps."""
-    if isinstance(frames, Pack):
-        return frames.some(most)
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(np.int64))
-    return [frames[index] for index in chosen]
-
-
 def set_aside(
     frames: Sequence[Configuration], valid: Part, seed: int
 ) -> tuple[Sequence[Configuration], Sequence[Configuration]]:
