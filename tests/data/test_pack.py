@@ -11,6 +11,7 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
+import clebsch
 from clebsch.data import (
     Configuration,
     LabelKeys,
@@ -172,3 +173,10 @@ def test_stretches_are_consecutive(tmp_path: Path):
     assert len(found) == 20 and found[:4] == [0, 1, 2, 3] and found[-4:] == [96, 97, 98, 99]
     assert np.count_nonzero(np.diff(found) == 1) == 15
     assert stretches_of(frames, 20) is frames
+
+
+def test_a_pack_is_evaluated_like_its_file(alloy_file: Path, tmp_path: Path):
+    result = run(recipe(alloy_file, tmp_path / "run"))
+    write_pack(read_configurations(alloy_file), tmp_path / "pack")
+    one, two = (clebsch.evaluate(result.potential, path) for path in (alloy_file, tmp_path / "pack"))
+    assert one.as_dict() == two.as_dict()

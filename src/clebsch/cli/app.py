@@ -120,7 +120,9 @@ def doctor(
 @app.command()
 def evaluate(  # noqa: PLR0913
     potential: Annotated[Path, typer.Argument(metavar="POTENTIAL", help="Saved potential, folder of a run, or acac.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...).")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Labelled configurations (extxyz, ...), or packs.")
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     energy_key: EnergyKey = "energy",
     forces_key: ForcesKey = "forces",
@@ -132,8 +134,9 @@ def evaluate(  # noqa: PLR0913
 ) -> None:
     """Print the errors of a potential on labelled files."""
     from clebsch.cli.show import show_accuracies
-    from clebsch.data import read_configurations, undetermined
+    from clebsch.data import undetermined
     from clebsch.evaluation import evaluate as errors_on
+    from clebsch.evaluation.files import read_file_or_pack
     from clebsch.models.serialization import load_potential, read_potential_header
     from clebsch.pretrained import find_potential
 
@@ -143,7 +146,7 @@ def evaluate(  # noqa: PLR0913
     statistics = read_potential_header(potential)["metadata"].get("statistics", {})
     errors = {}
     for path in files:
-        frames = read_configurations(path, keys)
+        frames = read_file_or_pack(path, keys)
         errors[str(path)] = errors_on(loaded, frames, batch_size=batch_size)
         if text := undetermined(statistics.get("compositions"), loaded.elements, frames):
             typer.echo(f"{path}: {text}", err=True)

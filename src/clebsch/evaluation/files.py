@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clebsch.data import Configuration, Graph, LabelKeys, read_configurations
+from clebsch.data import Configuration, Graph, LabelKeys, Pack, is_pack, read_configurations
 from clebsch.data.reading import DEFAULT_KEYS
 from clebsch.evaluation.accuracy import Accuracy, accuracy, compare
 from clebsch.models import Potential
@@ -22,7 +22,7 @@ def evaluate(
 
     Args:
         potential: the potential.
-        data: a file, or configurations or graphs; a label may be missing, and is then not compared.
+        data: a file, a pack, or configurations or graphs; a label may be missing, and is then not compared.
         keys: names of the labels in a file.
         batch_size: configurations per call of the potential.
 
@@ -31,5 +31,10 @@ def evaluate(
             configurations, one holds an element that the potential does not know, or a prediction is not finite.
     """
     if isinstance(data, (str, Path)):
-        data = read_configurations(data, keys)
+        data = read_file_or_pack(data, keys)
     return accuracy(compare(potential, data, batch_size=batch_size))
+
+
+def read_file_or_pack(path: str | Path, keys: LabelKeys) -> Sequence[Configuration]:
+    """Return the configurations of a file, or of a pack, whose labels were chosen when it was written."""
+    return Pack.open(path) if is_pack(path) else read_configurations(path, keys)
