@@ -105,9 +105,11 @@ def read_tensor_file(path: str | Path, file_format: FileFormat) -> tuple[dict[st
     """Return the tensors (on the CPU) and the JSON header of the file at ``path``; errors as in ``read_header``."""
     header = read_header(path, file_format)
     try:
-        return load_file(path, device="cpu"), header
+        found = load_file(path, device="cpu")
     except (SafetensorError, OSError) as error:
         raise _unreadable(Path(path), file_format, error) from None
+    # Copies lie where PyTorch puts tensors: matrix products round otherwise in memory that is aligned otherwise.
+    return {name: tensor.clone() for name, tensor in found.items()}, header
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
