@@ -41,32 +41,51 @@ def compute_frames(potential: Potential, configurations: Iterable[Configuration]
 
 
 def verify_frames(potential: Potential, frames: Sequence[ReferenceFrame], path: str | Path) -> None:
-    """Compute ``frames`` again with ``potential`` and compare.
+    """Compute ``frames`` again with ``potential`` and compare, see `difference_of_frame`.
+
+    Raises:
+        CheckpointError: an energy or a force differs by more than rounding; the message shows the numbers.
+    """
+    e0 = dict(zip(potential.elements, potential.get_buffer("e0").tolist(), strict=True))
+    for frame, found in zip(frames, compute_frames(potential, [frame.configuration for frame in frames]), strict=True):
+        difference = difference_of_frame(frame, found, e0, potential.dtype)
+        if difference is not None:
+            raise CheckpointError(
+                f"'{path}' does not give the energies and forces stored with it ({potential.dtype}, backend "
+                f"'{potential.backend}', device {potential.device}). {difference}. "
+                "The weights are damaged, or float32 is too coarse for them: copy the file again, or load it with "
+                "dtype=torch.float64; verify=False loads it unchecked."
+            )
+
+
+def difference_of_frame(
+    frame: ReferenceFrame, found: ReferenceFrame, e0: Mapping[str, float], dtype: torch.dtype
+) -> str | None:
+    """Return what is different between a frame and the same computed again; None if it is no more than rounding.
 
     |E - E_ref| <= t (|E_ref - sum E0| + atoms (1 eV + f 1 Å)) and max |F - F_ref| <= u (f + 1 eV/Å) with
     f = max |F_ref|, t = 1e-9 and u = 1e-8 in float64, t = 1e-6 and u = 1e-4 in float32.
 
-    Raises:
-        CheckpointError: an energy or a force differs by more; the message shows the numbers.
+    Args:
+        frame: as stored.
+        found: as computed.
+        e0: energies of isolated atoms in eV by element.
+        dtype: of the computation.
     """
-    e0 = dict(zip(potential.elements, potential.get_buffer("e0").tolist(), strict=True))
-    for frame, found in zip(frames, compute_frames(potential, [frame.configuration for frame in frames]), strict=True):
-        atoms = frame.configuration.num_atoms
-        interaction = abs(frame.energy - sum(e0[symbol] for symbol in frame.configuration.symbols))
-        largest = np.abs(frame.forces).max()
-        energy_limit = ENERGY_TOLERANCES[potential.dtype] * (interaction + atoms * (1.0 + largest))
-        forces_limit = FORCE_TOLERANCES[potential.dtype] * (largest + 1.0)
-        forces_error = np.abs(found.forces - frame.forces).max()
-        # Written so that NaN fails.
-        if not (abs(found.energy - frame.energy) <= energy_limit and forces_error <= forces_limit):
-            raise CheckpointError(
-                f"'{path}' does not give the energies and forces stored with it ({potential.dtype}, backend "
-                f"'{potential.backend}', device {potential.device}). {frame.configuration.origin}, {atoms} atoms: "
-                f"energy expected {frame.energy:.9f} eV, got {found.energy:.9f} eV (tolerance {energy_limit:.1e}); "
-                f"largest force difference {forces_error:.3e} eV/Å (tolerance {forces_limit:.1e}). "
-                "The weights are damaged, or float32 is too coarse for them: copy the file again, or load it with "
-                "dtype=torch.float64; verify=False loads it unchecked."
-            )
+    atoms = frame.configuration.num_atoms
+    interaction = abs(frame.energy - sum(e0[symbol] for symbol in frame.configuration.symbols))
+    largest = np.abs(frame.forces).max()
+    energy_limit = ENERGY_TOLERANCES[dtype] * (interaction + atoms * (1.0 + largest))
+    forces_limit = FORCE_TOLERANCES[dtype] * (largest + 1.0)
+    forces_error = np.abs(found.forces - frame.forces).max()
+    # Written so that NaN fails.
+    if abs(found.energy - frame.energy) <= energy_limit and forces_error <= forces_limit:
+        return None
+    return (
+        f"{frame.configuration.origin}, {atoms} atoms: energy expected {frame.energy:.9f} eV, got {found.energy:.9f} eV "
+        f"(tolerance {energy_limit:.1e}); largest force difference {forces_error:.3e} eV/Å "
+        f"(tolerance {forces_limit:.1e})"
+    )
 
 
 def frames_to_tensors(frames: Sequence[ReferenceFrame]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from clebsch.models.domain import Domain
 from clebsch.models.kernel_check import verify_kernels
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
+    ReferenceFrame,
     compute_frames,
     example_frames,
     frames_from_tensors,
@@ -121,6 +122,14 @@ def load_potential(
         verify_kernels(frozen)
         verify_frames(frozen, frames, path)
     return potential
+
+
+def read_frames(path: str | Path) -> list[ReferenceFrame]:
+    """Return the reference frames of a saved potential; errors as in `read_potential_header`."""
+    config = _config_of(read_potential_header(path), path)
+    with explained(path, POTENTIAL):
+        tensors, _ = read_tensor_file(path, POTENTIAL)
+        return frames_from_tensors(without_prefix("frames", tensors), config.model.r_max)
 
 
 def read_potential_header(path: str | Path) -> dict[str, Any]:

@@ -204,6 +204,6 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path):
 
 
 def test_width_of_vectors():
-    widest = compiler.vector_bytes() // 4
+    widest = compiler.HERE.vector_bytes // 4
     assert channel_width(128, torch.float32) == widest and channel_width(128, torch.float64) == widest // 2
     assert channel_width(6, torch.float32) == 2 and channel_width(5, torch.float64) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -85,11 +86,17 @@ def _emit(kind: str, l_max: int, real: str, name: str) -> str:
     return kernel.finish()
 
 
+def kernel_source(kind: str, l_max: int, dtype: torch.dtype) -> tuple[str, bytes, Callable[[str], str]]:
+    """Return name, signature and emitter of a kernel ("value", "gradient", "second"), as `object_code` takes them."""
+    graph, outputs = _program(kind, l_max)
+    name = f"spherical harmonics {kind} {l_max} {REAL[dtype]}"
+    return name, graph.signature(outputs), lambda symbol: _emit(kind, l_max, REAL[dtype], symbol)
+
+
 @lru_cache
 def _kernel(kind: str, l_max: int, dtype: torch.dtype) -> CompiledKernel:
-    graph, outputs = _program(kind, l_max)
-    name, count = f"spherical harmonics {kind} {l_max} {REAL[dtype]}", len(READS[kind]) + len(WRITES[kind])
-    return load_kernel(name, graph.signature(outputs), count, lambda name: _emit(kind, l_max, REAL[dtype], name))
+    name, signature, emit = kernel_source(kind, l_max, dtype)
+    return load_kernel(name, signature, len(READS[kind]) + len(WRITES[kind]), emit)
 
 
 def _run(kind: str, l_max: int, *inputs: Tensor) -> list[Tensor]:

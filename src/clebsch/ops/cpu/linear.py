@@ -25,8 +25,8 @@ def _kernel(kind: str, by_element: bool, channels: int, dtype: torch.dtype) -> C
 
 
 @lru_cache
-def _jobs(key: str, form: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
-    """The jobs of a map (`linear_kernels.JOB`), the factors of its matrices, and multiplications per atom."""
+def jobs_of(key: str, form: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
+    """Return the jobs of a map (`linear_kernels.JOB`), the factors of its matrices, and multiplications per atom."""
     descriptor, jobs, seen = descriptor_of(key), [], set()
     for (first_out, dim), source in zip(descriptor.places_out, descriptor.sources, strict=True):
         if source is not None:
@@ -44,12 +44,12 @@ def _run(
 ) -> None:
     """Run a kernel, which reads two of inputs, matrices and result, and writes the third."""
     order, start = groups
-    jobs, scales, work = _jobs(key, form, result.dtype)
+    jobs, scales, work = jobs_of(key, form, result.dtype)
     atoms, channels = result.shape[1:]
     addresses = [(ctypes.c_int64 * len(part))(*[tensor.data_ptr() for tensor in part]) for part in (x, W)]
     items = SLOTS if kind == "weights" else atoms
     elements = 1 if start is None else start.shape[0] - 1
-    sizes = [len(jobs), atoms, elements, channels]
+    sizes = [len(jobs), atoms, atoms, atoms, elements, channels]
     operands = [jobs, *map(ctypes.addressof, addresses), scales, result, order, start, *sizes]
     kernel = _kernel(kind, start is not None, channels, result.dtype)
     kernel(items, operands, threads=num_threads(items, 2.0 * work * atoms))

@@ -45,7 +45,8 @@ class LinearProgram:
     def arguments(self) -> dict[str, str]:
         """Names and kinds; ``inputs`` and ``matrices`` are addresses, of parts of x or of its gradient and of W."""
         pointers = {"jobs": "index*", "inputs": "index*", "matrices": "index*", "scales": "real*", "result": "real*"}
-        sizes = {"num_jobs": "index", "atoms": "index", "elements": "index", "channels": "index"}
+        names = ("num_jobs", "atoms", "rows_in", "rows_out", "elements", "channels")
+        sizes = dict.fromkeys(names, "index")  # rows: atoms that input and result have room for
         return {**pointers, "order": "index*", "first": "index*", **sizes}  # order and first: of the element groups
 
     @property
@@ -128,9 +129,12 @@ def _chunks(kernel: Kernel, program: LinearProgram, job: _Job) -> Iterator[_Chun
             atom = kernel.linear(job.begin, number)
             if program.by_element:
                 atom = kernel.load_index(kernel["order"], atom)
-            ends = ((at_input, "first_in", job.values["width_in"]), (at_result, "first_out", kernel["channels"]))
-            for places, first, width in ends:
-                number_of_row = kernel.linear((kernel.linear(component, job.values[first]), kernel["atoms"]), atom)
+            ends = (
+                (at_input, "first_in", "rows_in", job.values["width_in"]),
+                (at_result, "first_out", "rows_out", kernel["channels"]),
+            )
+            for places, first, rows, width in ends:
+                number_of_row = kernel.linear((kernel.linear(component, job.values[first]), kernel[rows]), atom)
                 kernel.store_index(kernel.linear((number_of_row, width)), places, row)
             following = kernel.linear(number, 1)
             last = kernel.equal(following, job.count)

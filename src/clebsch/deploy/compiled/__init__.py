@@ -1,0 +1,14 @@
+"""Potentials compiled to shared libraries."""
+
+from clebsch.deploy.compiled.compile import CompiledFile, compile_potential
+from clebsch.deploy.compiled.library import CompiledPotential, CompiledResult
+from clebsch.deploy.compiled.verify import compute_configuration, verify_library
+
+__all__ = [
+    "CompiledFile",
+    "CompiledPotential",
+    "CompiledResult",
+    "compile_potential",
+    "compute_configuration",
+    "verify_library",
+]
