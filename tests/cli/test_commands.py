@@ -64,7 +64,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
         "train", "doctor", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
-        "demo", "data",
+        "demo", "compile", "verify", "data", "lammps",
     ]  # fmt: skip
     expected = {
         "train": {"--nproc"},
@@ -84,6 +84,9 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
             "--device",
             "--batch-size",
         },
+        "compile": {"--output", "--cpu", "--dtype", "--splines", "--compiler"},
+        "verify": set(),
+        "lammps build": {"--output", "--lmp", "--headers", "--mpi", "--compiler"},
         "info": set(),
         "report": {"--output"},
         "sweep": {"--engine", "--processes", "--threads", "--address"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from ase.calculators.calculator import Parameters, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from clebsch.data import Batch
+from clebsch.deploy.compiled import CompiledPotential, compiled_copy
 from clebsch.deploy.neighbors import SkinList, check_skin
-from clebsch.errors import DataError, ExplodedError, ExtrapolationWarning
-from clebsch.models import FrozenPotential, Potential, Prediction
+from clebsch.errors import ConfigError, DataError, ExplodedError, ExtrapolationWarning
+from clebsch.models import FrozenPotential, Potential
 from clebsch.models.serialization import load_potential
+
+Source = Potential | CompiledPotential | str | Path
 
 CALLS_PER_CHECK = 20  # of the domain
 NEAR_CELL = 1.0  # Å that a cell may have changed since the last frame of a trajectory
@@ -37,36 +41,44 @@ class Calculator(AseCalculator):
 
     Args:
         potential: a potential, or the path of a saved one, which then has to reproduce its reference frames. A frozen
-            copy of it is kept: later training does not reach the calculator.
+            copy of it is kept: later training does not reach the calculator. A compiled library ("potential.so") is
+            taken as it is, so that it has a dtype, but no device or backend to choose.
         dtype: of the network, float32 or float64, also by name; None keeps that of the potential.
         device: torch device of the network; None keeps that of the potential, and is the CPU for a saved one.
         backend: kernels; None keeps those of the potential, and takes the fastest of the device for a saved one.
         skin: Å beyond r_max in which neighbours are searched (`SkinList`); it decides the speed only.
         warn: whether to warn of extrapolation.
+        compiled: whether to compile the potential first (`compile_potential`), which takes seconds and needs a C
+            compiler; small systems are then computed several times faster. It uses as many threads as PyTorch does.
+
+    Raises:
+        ConfigError: dtype, device or backend are given for a compiled library, or the potential cannot be compiled.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
 
     def __init__(
         self,
-        potential: Potential | str | Path,
+        potential: Source,
         *,
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         backend: str | None = None,
         skin: float = 0.5,
         warn: bool = True,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
-        source = type(potential).__name__ if isinstance(potential, Potential) else str(potential)
-        if not isinstance(potential, Potential):
-            potential = load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
-        elif not all(choice is None for choice in (dtype, device, backend)):
-            potential = potential.copy(dtype=dtype, device=device, backend=backend)
+        source = str(potential) if isinstance(potential, str | Path) else type(potential).__name__
+        found = _opened(potential, dtype, device, backend)
         self.parameters = Parameters(potential=source)  # with the name, what ASE writes beside results
-        if not isinstance(potential, FrozenPotential):  # which has no weights of its own
-            self.parameters["sha256"] = potential.fingerprint()
-        self.potential = potential.frozen()
+        if isinstance(found, CompiledPotential):
+            self.parameters["sha256"] = found.metadata["sha256"]
+        elif not isinstance(found, FrozenPotential):  # which has no weights of its own
+            self.parameters["sha256"] = found.fingerprint()
+        if isinstance(found, Potential):
+            found = compiled_copy(found, torch.get_num_threads()) if compiled else found.frozen()
+        self.potential: FrozenPotential | CompiledPotential = found
         self.neighbors = SkinList(self.potential.elements, self.potential.r_max, check_skin(skin))
         self.last_good: Atoms | None = None
         self._calls, self._warned = 0, self.potential.domain is None or not warn
@@ -106,18 +118,15 @@ class Calculator(AseCalculator):
                 "Stress needs a periodic direction and a cell with a volume, got "
                 f"pbc = {atoms.pbc.tolist()} and cell {atoms.cell.array.tolist()}."
             )
-        prediction = self._predict(atoms, stress=periodic)
-        forces, stress = prediction.forces, prediction.stress
-        assert forces is not None
-        energy = float(prediction.energy[0])
+        found = self._evaluate(atoms, stress=periodic)
         self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": prediction.node_energy.cpu().numpy(),
-            "forces": forces.cpu().numpy(),
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "energies": found.energies,
+            "forces": found.forces,
         }
-        if stress is not None:
-            projected = along_periodic_directions(stress[0].cpu().numpy(), atoms.pbc, atoms.cell.array)
+        if found.stress is not None:
+            projected = along_periodic_directions(found.stress, atoms.pbc, atoms.cell.array)
             self.results["stress"] = full_3x3_to_voigt_6_stress(projected)
         self.last_good = atoms
 
@@ -127,22 +136,21 @@ class Calculator(AseCalculator):
             raise DataError("This potential does not know what it was trained on; train it again with this version.")
         return self.potential.domain.grades(self.neighbors.batch(atoms))
 
-    def _predict(self, atoms: Atoms, *, stress: bool) -> Prediction:
+    def _evaluate(self, atoms: Atoms, *, stress: bool) -> Evaluation:
         self.results = {}
         try:
-            batch = self.neighbors.batch(atoms)
+            other = self.last_good is None or not np.array_equal(self.last_good.numbers, atoms.numbers)
+            if not self._warned and (other or self._calls % CALLS_PER_CHECK == 0):
+                self._warn(self.neighbors.batch(atoms))
+            compute = _by_library if isinstance(self.potential, CompiledPotential) else _by_network
+            found = compute(self.potential, self.neighbors, atoms, stress)  # type: ignore[arg-type]
+            self._calls += 1
         except DataError as error:
             raise self._exploded(atoms, str(error)) or error from None
-        other = self.last_good is None or not np.array_equal(self.last_good.numbers, atoms.numbers)
-        if not self._warned and (other or self._calls % CALLS_PER_CHECK == 0):
-            self._warn(batch)
-        self._calls += 1
-        prediction = self.potential(batch.to(self.potential.device), forces=True, stress=stress)
-        assert prediction.forces is not None
-        if not bool(prediction.forces.isfinite().all()):
+        if not np.isfinite(found.forces).all():
             reason = "The forces are not finite."
             raise self._exploded(atoms, reason) or DataError(f"{reason} Look at the positions.")
-        return prediction
+        return found
 
     def _warn(self, batch: Batch) -> None:
         left = self.potential.domain and self.potential.domain.leaves(batch)
@@ -152,7 +160,7 @@ class Calculator(AseCalculator):
                 f"The atoms are unlike what the potential was trained on: {left}. Energies and forces are extrapolated "
                 "from here on; this is said once.",
                 ExtrapolationWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _exploded(self, atoms: Atoms, reason: str) -> ExplodedError | None:
@@ -167,6 +175,50 @@ class Calculator(AseCalculator):
             "is `last_good` of the calculator. Start from relaxed positions, take a shorter time step, or train on "
             "such configurations."
         )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energy and energies of atoms in eV, forces [atoms, 3] in eV/Å, stress [3, 3] in eV/Å^3 if it is wanted."""
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+def _opened(
+    potential: Source, dtype: torch.dtype | str | None, device: torch.device | str | None, backend: str | None
+) -> Potential | CompiledPotential:
+    choices = {"dtype": dtype, "device": device, "backend": backend}
+    if isinstance(potential, CompiledPotential) or str(potential).endswith(".so"):
+        given = [name for name, value in choices.items() if value is not None]
+        if given:
+            raise ConfigError(f"{', '.join(given)}: a compiled library has its own; leave it out, or compile it again")
+        if isinstance(potential, CompiledPotential):
+            return potential
+        return CompiledPotential(potential, torch.get_num_threads())  # type: ignore[arg-type]
+    if not isinstance(potential, Potential):
+        return load_potential(potential, dtype=dtype, device=device or "cpu", backend=backend)
+    unchanged = all(choice is None for choice in choices.values())
+    return potential if unchanged else potential.copy(dtype=dtype, device=device, backend=backend)
+
+
+def _by_network(potential: FrozenPotential, neighbors: SkinList, atoms: Atoms, stress: bool) -> Evaluation:
+    found = potential(neighbors.batch(atoms).to(potential.device), forces=True, stress=stress)
+    assert found.forces is not None
+    return Evaluation(
+        float(found.energy[0]),
+        found.node_energy.cpu().numpy(),
+        found.forces.cpu().numpy(),
+        None if found.stress is None else found.stress[0].cpu().numpy(),
+    )
+
+
+def _by_library(library: CompiledPotential, neighbors: SkinList, atoms: Atoms, stress: bool) -> Evaluation:
+    found = library.compute(*neighbors.pairs(atoms))
+    tensor = 0.5 * (found.virial + found.virial.T) / atoms.cell.volume if stress else None
+    return Evaluation(found.energy, found.node_energy, found.forces, tensor)
 
 
 def has_stress(pbc: np.ndarray, cell: np.ndarray) -> bool:

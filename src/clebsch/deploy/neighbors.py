@@ -40,6 +40,20 @@ class SkinList:
         Raises:
             DataError: an element is not known, positions or cell are not finite, or two atoms are closer than 0.1 Å.
         """
+        positions, _, squares = self._vectors(atoms)
+        edges, shifts = self._within(squares < self.r_max**2)
+        return Batch(torch.from_numpy(positions), self._cell, edges, shifts, self._graph_index, self._num_atoms)
+
+    def pairs(self, atoms: Atoms) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return the elements of ``atoms``, and their pairs as `CompiledPotential.compute` takes them.
+
+        Pairs within the skin are among them. Raises DataError as `batch` does.
+        """
+        _, vectors, _ = self._vectors(atoms)
+        return self._species, (self._first, self._neighbors_small, vectors)
+
+    def _vectors(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions, r_ij of all pairs, and their squares; the pairs are searched again if need be."""
         positions = atoms.get_positions()
         if not self._holds(atoms, positions):
             self._search(atoms)
@@ -47,8 +61,7 @@ class SkinList:
         squares = np.einsum("ed,ed->e", vectors, vectors)
         if len(squares) and squares.min() < SMALLEST_DISTANCE**2:
             Configuration.from_atoms(atoms, origin="ASE atoms")  # says which atoms they are
-        edges, shifts = self._within(squares < self.r_max**2)
-        return Batch(torch.from_numpy(positions), self._cell, edges, shifts, self._graph_index, self._num_atoms)
+        return positions, vectors, squares
 
     def _holds(self, atoms: Atoms, positions: np.ndarray) -> bool:
         old = self._searched
@@ -67,6 +80,8 @@ class SkinList:
         found = neighbor_list(configuration.positions, configuration.cell, configuration.pbc, self.r_max + self.skin)
         self._centers, self._neighbors, shifts = found
         self._shifts, self._shifts_in_cell = torch.from_numpy(shifts.astype(float)), shifts @ configuration.cell
+        self._first = np.searchsorted(self._centers, np.arange(configuration.num_atoms + 1))
+        self._species, self._neighbors_small = species.numpy().astype(np.int32), self._neighbors.astype(np.int32)
         self._groups = ElementGroups.of(species, len(self.elements))
         self._all: tuple[Edges, Tensor] | None = None
         self._cell = torch.from_numpy(configuration.cell)[None]

@@ -82,8 +82,8 @@ def difference_of_frame(
     if abs(found.energy - frame.energy) <= energy_limit and forces_error <= forces_limit:
         return None
     return (
-        f"{frame.configuration.origin}, {atoms} atoms: energy expected {frame.energy:.9f} eV, got {found.energy:.9f} eV "
-        f"(tolerance {energy_limit:.1e}); largest force difference {forces_error:.3e} eV/Å "
+        f"{frame.configuration.origin}, {atoms} atoms: energy expected {frame.energy:.9f} eV, got "
+        f"{found.energy:.9f} eV (tolerance {energy_limit:.1e}); largest force difference {forces_error:.3e} eV/Å "
         f"(tolerance {forces_limit:.1e})"
     )
 

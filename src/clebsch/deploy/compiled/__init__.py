@@ -1,6 +1,6 @@
 """Potentials compiled to shared libraries."""
 
-from clebsch.deploy.compiled.compile import CompiledFile, compile_potential
+from clebsch.deploy.compiled.compile import CompiledFile, compile_potential, compiled_copy
 from clebsch.deploy.compiled.library import CompiledPotential, CompiledResult
 from clebsch.deploy.compiled.verify import compute_configuration, verify_library
 
@@ -9,6 +9,7 @@ __all__ = [
     "CompiledPotential",
     "CompiledResult",
     "compile_potential",
+    "compiled_copy",
     "compute_configuration",
     "verify_library",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -25,6 +29,7 @@ from clebsch.files import write_file
 from clebsch.models import FrozenPotential, Potential
 from clebsch.models.reference_frames import ReferenceFrame, compute_frames, example_frames, frames_to_tensors
 from clebsch.models.serialization import load_potential, read_frames, read_potential_header
+from clebsch.models.tensor_file import with_prefix
 from clebsch.ops.cpu.compile import Target
 from clebsch.version import __version__
 
@@ -89,12 +94,12 @@ def compile_potential(
     if isinstance(potential, FrozenPotential):
         raise ConfigError("compile: a frozen potential has no weights to name the library by; give the one it is of")
     fingerprint = potential.fingerprint()
-    if frames is None:
-        exact = potential.copy(dtype=torch.float64)
-        frames = compute_frames(exact, example_frames(potential.elements))
     if splines is not None:
         potential = potential.with_splines(splines)
     check_compilable(potential)
+    if frames is None or splines is not None:  # those of networks are not to be reproduced by splines
+        configurations = [frame.configuration for frame in frames or ()] or example_frames(potential.elements)
+        frames = compute_frames(potential.copy(dtype=torch.float64), configurations)
     frozen = potential.copy(dtype=dtype, device="cpu", backend="cpu").frozen()
     metadata = {
         "clebsch_version": __version__,
@@ -104,9 +109,29 @@ def compile_potential(
         "e0": frozen.get_buffer("e0").tolist(),
         "training": training,
     }
+    tensors = with_prefix("frames", frames_to_tensors(frames))
+    if potential.domain is not None:
+        tensors |= with_prefix("domain", potential.domain.as_tensors())
     program = translate(frozen, Target("" if level == "native" else level, library=True))
-    source = write_source(program, frozen, level, metadata, save_tensors(frames_to_tensors(frames)))
+    source = write_source(program, frozen, level, metadata, save_tensors(tensors))
     return _build(program, source, Path(output), level, compiler)
+
+
+def compiled_copy(potential: Potential, threads: int = 1) -> CompiledPotential:
+    """Return a potential compiled for this process, in a folder that is removed with it; errors as above."""
+    path = _folder() / f"{potential.fingerprint()[:16]}-{next(_NUMBERS)}.so"
+    compile_potential(potential, path)
+    return CompiledPotential(path, threads)
+
+
+_NUMBERS = count()
+
+
+@cache
+def _folder() -> Path:
+    folder = mkdtemp(prefix="clebsch-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def find_level(cpu: str) -> str:

@@ -6,7 +6,9 @@ import ctypes
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from safetensors.torch import load as load_tensors
 
 from clebsch.deploy.compiled.seal import check_seal
 from clebsch.errors import CheckpointError, DataError
+from clebsch.models.domain import Domain
 from clebsch.models.reference_frames import ReferenceFrame, frames_from_tensors
+from clebsch.models.tensor_file import without_prefix
 
 ABI = 1
 
@@ -105,20 +109,32 @@ class CompiledPotential:
         self.dtype = {4: "float32", 8: "float64"}[information.real_bytes]
         self.processor: str = information.processor.decode()
         self.metadata: dict[str, Any] = json.loads(information.metadata)
-        self._frames = ctypes.string_at(information.frames, information.frames_bytes)
+        self._tensors = ctypes.string_at(information.frames, information.frames_bytes)
+        self.threads = threads
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.clebsch_close(self._handle)
+            ctypes.CDLL(None).dlclose(_POINTER(self._library._handle))
 
     @property
     def memory(self) -> int:
         """Bytes held for the largest system so far."""
         return self._library.clebsch_memory(self._handle)
 
+    @cached_property
+    def domain(self) -> Domain | None:
+        """What the potential was trained on; None if that is not known."""
+        stored = without_prefix("domain", load_tensors(self._tensors))
+        return Domain.from_tensors(stored, self.elements, self.r_max)
+
     def frames(self) -> list[ReferenceFrame]:
         """Return the configurations, energies and forces that it has to reproduce."""
-        return frames_from_tensors(load_tensors(self._frames), self.r_max)
+        return frames_from_tensors(without_prefix("frames", load_tensors(self._tensors)), self.r_max)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and other processes open the library again."""
+        return CompiledPotential, (self.path, self.threads)
 
     def compute(
         self, species: Int[np.ndarray, " atoms"], pairs: Sequence[np.ndarray], positions: np.ndarray | None = None
@@ -156,14 +172,22 @@ class CompiledPotential:
             raise kind(f"'{self.path}': {text}.")
 
 
+def _open_copy(content: bytes) -> ctypes.CDLL:
+    """A library from a copy with a name of its own: of a name that it has seen, the system returns what it loaded."""
+    with TemporaryDirectory(prefix="clebsch-") as folder:
+        copy = Path(folder, "potential.so")
+        copy.write_bytes(content)
+        return ctypes.CDLL(str(copy))
+
+
 def _address(array: np.ndarray | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    check_seal(path)
+    content = check_seal(path)
     try:
-        library = ctypes.CDLL(str(path.resolve(strict=True)))
+        library = _open_copy(content)
         library.clebsch_describe.restype = ctypes.POINTER(_Information)
         library.clebsch_error.restype = ctypes.c_char_p
         library.clebsch_error.argtypes = [_POINTER]

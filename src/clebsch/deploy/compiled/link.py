@@ -15,7 +15,15 @@ from clebsch.errors import ClebschError, ConfigError
 RUNTIME = Path(__file__).parent / "runtime"
 ANYWHERE = "api.c"  # compiled for any processor, so that it can say that the library is for another one
 
-SOURCE_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-pthread")
+SOURCE_FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-pthread",
+)
 
 
 def find_compiler(name: str | None = None) -> list[str]:
@@ -42,7 +50,11 @@ def find_compiler(name: str | None = None) -> list[str]:
 
 
 def build_library(
-    output: Path, sources: Mapping[str, str | bytes], kernels: Mapping[str, bytes], flags: Sequence[str], level: str,
+    output: Path,
+    sources: Mapping[str, str | bytes],
+    kernels: Mapping[str, bytes],
+    flags: Sequence[str],
+    level: str,
     compiler: str | None = None,
 ) -> str:
     """Compile and link a shared library; return the command that was used.

@@ -95,7 +95,7 @@ class Program:
         return name
 
     def slots(self) -> tuple[list[tuple[str, int]], dict[int, int]]:
-        """Return unit and width of every piece of memory, and which piece each array has: none is shared at one time."""
+        """Return unit and width of every piece of memory, and the piece of every array; arrays in use share none."""
         last = {array.index: number for number, (_, arrays) in enumerate(self.steps) for array in arrays}
         sizes: list[tuple[str, int]] = []
         free: list[int] = []

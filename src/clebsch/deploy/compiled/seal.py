@@ -20,8 +20,8 @@ def sealed(content: bytes) -> bytes:
     return content + SEAL.pack(hashlib.sha256(content).digest(), len(content), MAGIC)
 
 
-def check_seal(path: Path) -> None:
-    """Raise CheckpointError if there is no file or it has no seal, DamagedFileError if it is not what was sealed."""
+def check_seal(path: Path) -> bytes:
+    """Return a library's bytes; CheckpointError if it has no seal, DamagedFileError if it is not what was sealed."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -32,3 +32,4 @@ def check_seal(path: Path) -> None:
         )
     if sealed(content[: -SEAL.size]) != content:
         raise DamagedFileError(f"'{path}' is damaged: it is not what was compiled. Copy or compile it again.")
+    return content

@@ -244,7 +244,7 @@ def check_compilable(potential: Potential) -> None:
         raise ConfigError(f"compile: the readouts {', '.join(model.further_readouts)} have no place in the library yet")
     others = [type(term).__name__ for term in potential.terms if type(term) is not Repulsion]
     if others:
-        raise ConfigError(f"compile: the terms {', '.join(others)} have no place in the library; only zbl and core have")
+        raise ConfigError(f"compile: the terms {', '.join(others)} have no place in the library; zbl and core have")
 
 
 def num_exchanges(potential: Potential) -> tuple[int, int]:

@@ -44,7 +44,8 @@ def verify_library(library: CompiledPotential, name: str | Path) -> int:
         difference = difference_of_frame(frame, again, e0, getattr(torch, library.dtype))
         if difference is not None:
             raise CheckpointError(
-                f"'{name}' does not give the energies and forces that it carries ({library.dtype}, {library.processor})."
-                f" {difference}. Compile it again; float32 may be too coarse for the potential: --dtype float64."
+                f"'{name}' does not give the energies and forces that it carries ({library.dtype}, "
+                f"{library.processor}). {difference}. Compile it again; float32 may be too coarse for the potential: "
+                "--dtype float64."
             )
     return len(frames)

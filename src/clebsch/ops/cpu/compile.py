@@ -101,8 +101,9 @@ class Target:
         llvm.initialize_native_asmprinter()
         target = llvm.Target.from_default_triple()
         cpu, features = self._processor()
-        place = {"reloc": "pic", "codemodel": "small"} if self.library else {"jit": True, "codemodel": "jitdefault"}
-        return target.create_target_machine(cpu=cpu, features=features, opt=3, **place)
+        if self.library:
+            return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
+        return target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True, codemodel="jitdefault")
 
     def _processor(self) -> tuple[str, str]:
         if not self.cpu:
@@ -127,9 +128,7 @@ def load_kernel(kind: str, signature: bytes, num_arguments: int, emit: Callable[
     return CompiledKernel(name, code, num_arguments)
 
 
-def object_code(
-    kind: str, signature: bytes, emit: Callable[[str], str], target: Target = HERE
-) -> tuple[str, bytes]:
+def object_code(kind: str, signature: bytes, emit: Callable[[str], str], target: Target = HERE) -> tuple[str, bytes]:
     """Return the symbol and the object code of a kernel, from the disk if it was compiled before.
 
     Args:

@@ -96,16 +96,16 @@ void zero(clebsch_potential *p, real *result, int64_t count) {
   each(p, zero_part, &given, count, (double)count);
 }
 
-/* The exponential to rounding, in a form that compilers turn into vector code. */
-static inline real exponential(real x) {
+/* exp(x) - 1 to rounding, near 0 too, in a form that compilers turn into vector code. */
+static inline real exponential_less_one(real x) {
 #if REAL_BYTES == 4
-  static const real c[] = {1, 1, 1.f / 2, 1.f / 6, 1.f / 24, 1.f / 120, 1.f / 720, 1.f / 5040};
-  enum { TERMS = 7 };
+  static const real c[] = {1, 1.f / 2, 1.f / 6, 1.f / 24, 1.f / 120, 1.f / 720, 1.f / 5040};
+  enum { TERMS = 6 };
   const real limit = 87;
 #else
-  static const real c[] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880,
+  static const real c[] = {1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880,
                            1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800.};
-  enum { TERMS = 13 };
+  enum { TERMS = 12 };
   const real limit = 708;
 #endif
   x = x > limit ? limit : x < -limit ? -limit : x;
@@ -119,17 +119,17 @@ static inline real exponential(real x) {
 #else
   const union { int64_t bits; real value; } power = {((int64_t)whole + 1023) << 52};
 #endif
-  return sum * power.value;
+  return sum * y * power.value + (power.value - 1);
 }
 
 static inline real activation(int32_t kind, real x, real *slope) {
   if (kind == SILU) {
-    const real sigmoid = 1 / (1 + exponential(-x));
+    const real sigmoid = 1 / (2 + exponential_less_one(-x));
     *slope = sigmoid * (1 + x * (1 - sigmoid));
     return x * sigmoid;
   }
   if (kind == TANH) {
-    const real value = 1 - 2 / (1 + exponential(2 * x));
+    const real less_one = exponential_less_one(2 * x), value = less_one / (less_one + 2);
     *slope = 1 - value * value;
     return value;
   }

@@ -1,5 +1,6 @@
 /* A system before and after the program: pairs within the cutoff, their geometry, forces and virial. */
 #define _GNU_SOURCE
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -119,11 +120,11 @@ static void count_pairs(void *data, int64_t part, int64_t parts) {
     for (int64_t pair = s->first[i]; pair < s->first[i + 1]; pair++) {
       const int64_t j = s->neighbors[pair];
       if (j < 0 || j >= sources) {
-        g->bad = pair + 1;
+        if (!g->bad) g->bad = pair + 1;
         continue;
       }
       const double square = vector_of(s, i, pair, v);
-      if (!(square >= CLOSEST * CLOSEST)) g->close = pair + 1;
+      if (!(square >= CLOSEST * CLOSEST && square <= DBL_MAX) && !g->close) g->close = pair + 1;
       found += square < most;
     }
     g->count[i + 1] = found;
