@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +15,8 @@ from clebsch.models.linear import IrrepsLinear
 from clebsch.o3 import Irreps
 from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor
 from clebsch.ops.cpu.convolution_kernels import ConvolutionProgram, emit_pool, emit_send
-from clebsch.ops.cpu.linear import jobs_of
-from clebsch.ops.cpu.linear_kernels import LinearProgram, emit_linear
+from clebsch.ops.cpu.linear_kernels import JOB, LinearProgram, emit_linear
 from clebsch.ops.cpu.product_basis_kernels import ProductBasisProgram, emit_product_basis
-from clebsch.ops.operators.linear import key_of
 
 View = tuple[Array, int]  # an array, and how many numbers of every item come before
 
@@ -25,8 +26,26 @@ def components(irreps: Irreps) -> int:
     return sum(irrep.dim for irrep in irreps)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One matrix product of a map, as `linear_kernels.JOB` has it; ``source`` is the place among the inputs."""
+
+    source: int
+    weight: int
+    first_in: int
+    first_out: int
+    dim: int
+    width_in: int
+    width_out: int
+    adds: bool
+
+    def numbers(self) -> list[int]:
+        """The entry of the table."""
+        return [*(getattr(self, name) for name in JOB if name not in ("again", "adds")), 0, int(self.adds)]
+
+
 class LinearMap:
-    """A map of features of targets, x W and its transposed.
+    """A map of features of targets, x W and its transposed, which is one with the transposed matrices.
 
     Args:
         program: what the steps are added to.
@@ -37,61 +56,77 @@ class LinearMap:
     def __init__(self, program: Program, module: IrrepsLinear, form: str = "packed") -> None:
         self.program, self.module, self.form = program, module, form
         self.descriptor = module.descriptor
-        self.width_in = sum(
-            irrep.dim * width for irrep, width in zip(self.descriptor.irreps_in, self.descriptor.channels_in)
-        )
+        self.parts = [irrep.dim * width for irrep, width in zip(self.descriptor.irreps_in, self.descriptor.channels_in)]
 
-    def value(self, inputs: Sequence[View], unit: str = "TARGETS") -> Array:
-        """Return x W, in an array that has room for ``unit``."""
-        result = self.program.array(unit, self.descriptor.components * self.descriptor.channels)
-        if None in self.descriptor.sources:
+    def value(self, inputs: Sequence[View], unit: str = "TARGETS", into: Array | None = None) -> Array:
+        """Return x W, in an array that has room for ``unit``, or added to one that is there."""
+        descriptor = self.descriptor
+        result = into or self.program.array(unit, descriptor.components * descriptor.channels)
+        if into is None and None in descriptor.sources:
             self.program.step(f"zero(p, {result.at()}, {result.count});", result)
-        self._run("value", inputs, result)
+        jobs = []
+        for (first_out, dim), source in zip(descriptor.places_out, descriptor.sources, strict=True):
+            if source is not None:
+                place, first_in = (0, descriptor.places_in[source][0]) if self.form == "packed" else (source, 0)
+                widths = descriptor.channels_in[source], descriptor.channels
+                jobs.append(_Job(place, len(jobs), first_in, first_out, dim, *widths, into is not None))
+        self._run(jobs, list(self.module.weights.values()), inputs, (result, 0))
         return result
 
-    def transposed(self, upstream: Array) -> Array:
-        """Return G Wᵀ, the irreps of the input one after another."""
-        result = self.program.array("TARGETS", self.width_in)
-        if not set(self.descriptor.sources).issuperset(range(len(self.descriptor.irreps_in))):
-            self.program.step(f"zero(p, {result.at()}, {result.count});", result)
-        self._run("transposed", self.views(result), upstream)
+    def transposed(self, upstream: Array, into: Array | None = None) -> Array:
+        """Return G Wᵀ, the irreps of the input one after another, or added to an array that is there."""
+        descriptor, program = self.descriptor, self.program
+        result = into or program.array("TARGETS", sum(self.parts))
+        if into is None and not set(descriptor.sources).issuperset(range(len(descriptor.irreps_in))):
+            program.step(f"zero(p, {result.at()}, {result.count});", result)
+        matrices = [weight.mT.contiguous() for weight in self.module.weights.values()]
+        groups: dict[int, list[_Job]] = {}
+        numbers = iter(range(len(matrices)))
+        for (first, dim), source in zip(descriptor.places_out, descriptor.sources, strict=True):
+            if source is not None:
+                group = groups.setdefault(source, [])
+                first_out = descriptor.places_in[source][0] if self.form == "packed" else 0
+                widths = descriptor.channels, descriptor.channels_in[source]
+                adds = into is not None or bool(group)
+                group.append(_Job(0, next(numbers), first, first_out, dim, *widths, adds))
+        if self.form == "packed":
+            groups = {0: [job for group in groups.values() for job in group]}
+        for source, group in groups.items():
+            self._run(group, matrices, [(upstream, 0)], (result, sum(self.parts[:source])))
         return result
 
     def views(self, array: Array) -> list[View]:
         """Return the inputs in one array."""
         if self.form == "packed":
             return [(array, 0)]
-        found, first = [], 0
-        for irrep, width in zip(self.descriptor.irreps_in, self.descriptor.channels_in):
-            found.append((array, first))
-            first += irrep.dim * width
-        return found
+        return [(array, sum(self.parts[:index])) for index in range(len(self.parts))]
 
-    def _run(self, kind: str, inputs: Sequence[View], result: Array) -> None:
+    def _run(self, jobs: Sequence[_Job], matrices: Sequence[Tensor], inputs: Sequence[View], result: View) -> None:
         program, descriptor = self.program, self.descriptor
-        width = program.target.channel_width(descriptor.channels, program.dtype)
-        emitted = LinearProgram(kind, descriptor.by_element, width, program.real)
-        symbol = program.kernel(f"linear {kind}", emitted.signature, lambda name: emit_linear(emitted, name))
-        jobs, scales, work = jobs_of(key_of(descriptor), self.form, program.dtype)
-        addresses = ", ".join(array.at(first) for array, first in inputs)
-        matrices = ", ".join(program.reals(weight) for weight in self.module.weights.values())
+        width = program.target.channel_width(math.gcd(*(job.width_out for job in jobs)), program.dtype)
+        emitted = LinearProgram("value", descriptor.by_element, width, program.real)
+        symbol = program.kernel("linear value", emitted.signature, lambda name: emit_linear(emitted, name))
+        table = np.array([job.numbers() for job in jobs], dtype=np.int64)
+        work = sum(job.dim * job.width_in * job.width_out for job in jobs)
         fields = (
             symbol,
-            program.constant(jobs, "int64_t"),
+            program.constant(table, "int64_t"),
             len(jobs),
-            descriptor.channels,
-            program.reals(scales),
+            program.reals(np.array(descriptor.scales)),
             int(descriptor.by_element),
             f"{2.0 * work}",
         )
+        addresses = ", ".join(array.at(first) for array, first in inputs)
+        weights = ", ".join(program.reals(matrix) for matrix in matrices)
+        rows = ["m" if array.unit == "SOURCES" else "n" for array in (inputs[0][0], result[0])]
         program.step(
             f"""{{
     static const linear_map map = {{{", ".join(map(str, fields))}}};
-    const void *inputs[] = {{{addresses}}}, *matrices[] = {{{matrices}}};
-    run_linear(p, &map, inputs, matrices, {result.at()}, {"m" if result.unit == "SOURCES" else "n"});
+    const void *inputs[] = {{{addresses}}}, *matrices[] = {{{weights}}};
+    run_linear(p, &map, inputs, matrices, {result[0].at(result[1])}, {", ".join(rows)});
   }}""",
             *(array for array, _ in inputs),
-            result,
+            result[0],
         )
 
 

@@ -19,6 +19,8 @@ from clebsch.models.update import Gate, gate_input
 from clebsch.ops import ElementGroups
 from clebsch.ops.cpu.compile import Target
 
+MOST_HIDDEN = 1024  # of a readout, as in steps.c
+
 
 @dataclass
 class _Kept:
@@ -118,8 +120,7 @@ class _LayerSteps:
             program.step(f"add_gathered(p, {table}, {updated.width // K}, {K}, {updated.at()});", updated)
             return
         assert self.residual is not None and features is not None
-        own = self.residual.value([(features, 0)])
-        program.step(f"add(p, {own.at()}, {updated.at()}, {own.count});", own, updated)
+        self.residual.value([(features, 0)], into=updated)
 
     def _gate(self, gate: Gate, updated: Array) -> Array:
         new = self.program.array("TARGETS", components(gate.hidden) * self.channels)
@@ -143,8 +144,9 @@ class _LayerSteps:
         program.step(f"zero(p, {gradient.at()}, {gradient.count});", gradient)
         weights = [weight / weight.shape[0] ** 0.5 for weight in readout.mlp.weights]
         hidden = weights[0].shape[1] if len(weights) > 1 else 0
-        second = program.reals(weights[1]) if hidden else "NULL"
-        fields = f"{program.reals(weights[0])}, {second}, {K}, {hidden}, {ACTIVATION_SCALES['silu']!r}"
+        others = [program.reals(weights[0].T), program.reals(weights[1])] if hidden else ["NULL", "NULL"]
+        matrices = ", ".join([program.reals(weights[0]), *others])
+        fields = f"{matrices}, {K}, {hidden}, {ACTIVATION_SCALES['silu']!r}"
         program.step(
             f"""{{
     static const readout r = {{{fields}}};
@@ -179,9 +181,10 @@ class _LayerSteps:
         found = self.product.gradient(kept.factors, gradient)
         if not self.factor_maps:
             return found[0]
-        total, *others = [factor.transposed(part) for factor, part in zip(self.factor_maps, found, strict=True)]
-        for other in others:
-            self.program.step(f"add(p, {other.at()}, {total.at()}, {total.count});", other, total)
+        total = None
+        for factor, part in zip(self.factor_maps, found, strict=True):
+            total = factor.transposed(part, into=total)
+        assert total is not None
         return total
 
     def _take_back(self, by_sent: Array, found: Array | None) -> Array:
@@ -190,11 +193,7 @@ class _LayerSteps:
         count = by_sent.width // K
         program.step(f"if ((status = exchange_reverse(p, {by_sent.at()}, {count}, {K}))) return status;", by_sent)
         if self.linear_up is not None:
-            back = self.linear_up.transposed(by_sent)
-            if found is None:
-                return back
-            program.step(f"add(p, {back.at()}, {found.at()}, {back.count});", back, found)
-            return found
+            return self.linear_up.transposed(by_sent, into=found)
         if found is None:
             found = program.array("TARGETS", by_sent.width)
             program.step(f"zero(p, {found.at()}, {found.count});", found)
@@ -242,6 +241,8 @@ def check_compilable(potential: Potential) -> None:
         )
     if model.further_readouts:
         raise ConfigError(f"compile: the readouts {', '.join(model.further_readouts)} have no place in the library yet")
+    if any(layer.readout == "mlp" and layer.readout_hidden > MOST_HIDDEN for layer in model.layers):
+        raise ConfigError(f"compile: a readout of more than {MOST_HIDDEN} hidden numbers has no place in the library")
     others = [type(term).__name__ for term in potential.terms if type(term) is not Repulsion]
     if others:
         raise ConfigError(f"compile: the terms {', '.join(others)} have no place in the library; zbl and core have")

@@ -18,10 +18,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from clebsch.o3 import clebsch_gordan
 from clebsch.ops.cpu.emit import Kernel, Value
 from clebsch.ops.descriptors import ConvolutionDescriptor
+
+Columns = Any  # one value per component of h, None where it is zero
+BothColumns = tuple[Columns, Columns]  # of the operands, and of the direction
 
 
 @dataclass(frozen=True)
@@ -206,12 +210,30 @@ class _Emitter:
         slope = kernel.dot(self.basis("b_dot", edge), controls) if "b" in self.along else None
         return value, slope
 
+    def weighted(self, radial: tuple[Value, Value], h: list[Value], h_dot: list[Value] | None) -> list[Value] | None:
+        """R h, or its derivative R h_dot + R_dot h, None where that is zero."""
+        kernel, (value, slope) = self.kernel, radial
+        if not self.along:
+            return [kernel.mul(value, x) for x in h]
+        found = None if h_dot is None else [kernel.mul(value, x) for x in h_dot]
+        if slope is None:
+            return found
+        return [kernel.fma(slope, x, found and found[column]) for column, x in enumerate(h)]
+
     def rows_of(self, path: int, memory: Value, place: Value | int, h: list[Value], into: list[Value]) -> list[Value]:
         """into + M h, row by row."""
         result = list(into)
         for index, entry in enumerate(self.program.paths[path].entries):
             coupling = self.coupling(memory, place, path, index)
             result[entry.row] = self.kernel.fma(coupling, h[entry.column], result[entry.row])
+        return result
+
+    def columns_of(self, path: int, memory: Value, place: Value | int, rows: list[Value]) -> list[Value | None]:
+        """Mᵀ applied to rows, column by column; None for a column without couplings."""
+        result: list[Value | None] = [None] * self.program.paths[path].columns
+        for index, entry in enumerate(self.program.paths[path].entries):
+            coupling = self.coupling(memory, place, path, index)
+            result[entry.column] = self.kernel.fma(coupling, rows[entry.row], result[entry.column])
         return result
 
 
@@ -275,22 +297,21 @@ class _PoolEmitter(_Emitter):
             kernel.store(total, output, place)
 
     def _add_message(self, index: int, where: tuple[Value, Value, Value, Value], sums: list[Value]) -> list[Value]:
-        """sums + R (M h), or its derivative R (M h_dot + M_dot h) + R_dot (M h)."""
-        kernel, program, along = self.kernel, self.program, self.along
+        """sums + M (R h), or its derivative M (R h_dot + R_dot h) + M_dot (R h)."""
+        program, along = self.program, self.along
         edge, neighbor, channel, place = where
         path, memory = program.paths[index], self.memory
-        nothing: list[Value | None] = [None] * path.rows
-        radial, slope = self.radial(edge, index, channel)
-        h = self.features("h", path, neighbor, channel)
-        if not along or slope is not None:
-            rows = self.rows_of(index, memory, place, h, nothing)
-            sums = _weighted(kernel, slope if along else radial, rows, sums)
-        rows = nothing
+        radial = self.radial(edge, index, channel)
+        h, h_dot = self.features("h", path, neighbor, channel), None
         if "h" in along:
-            rows = self.rows_of(index, memory, place, self.features("h_dot", path, neighbor, channel), rows)
+            h_dot = self.features("h_dot", path, neighbor, channel)
+        weighted = self.weighted(radial, h, h_dot)
+        if weighted is not None:
+            sums = self.rows_of(index, memory, place, weighted, sums)
         if "Y" in along:
-            rows = self.rows_of(index, memory, kernel.linear(place, program.num_entries), h, rows)
-        return _weighted(kernel, radial, rows, sums)
+            plain = [self.kernel.mul(radial[0], x) for x in h]
+            sums = self.rows_of(index, memory, self.kernel.linear(place, program.num_entries), plain, sums)
+        return sums
 
 
 def _shared_rows(program: ConvolutionProgram) -> list[list[int]]:
@@ -299,11 +320,6 @@ def _shared_rows(program: ConvolutionProgram) -> list[list[int]]:
     for index, path in enumerate(program.paths):
         groups.setdefault((path.output, path.block), []).append(index)
     return list(groups.values())
-
-
-def _weighted(kernel: Kernel, weight: Value, rows: list[Value | None], sums: list[Value]) -> list[Value]:
-    """sums + weight * rows, where there is a row."""
-    return [total if row is None else kernel.fma(weight, row, total) for row, total in zip(rows, sums)]
 
 
 def emit_send(program: ConvolutionProgram, name: str, along: str, which: str) -> str:
@@ -321,7 +337,6 @@ class _SendEmitter(_Emitter):
     def emit(self) -> str:
         kernel, program = self.kernel, self.program
         self.memory = kernel.scratch(-(-2 * program.num_entries // program.width))
-        self.slopes = kernel.scratch(program.harmonics + 4)
         self.components = sum(irrep.dim for irrep in program.descriptor.features)
         with kernel.loop(kernel["start"], kernel["stop"]) as atom:
             if "h" in self.which:
@@ -344,113 +359,103 @@ class _SendEmitter(_Emitter):
         self.couplings(edge, "Y", self.memory, 0)
         if "Y" in self.along:
             self.couplings(edge, "Y_dot", self.memory, program.num_entries)
-        for place in range(program.harmonics + 4):
-            kernel.store(kernel.zero(), self.slopes, place * kernel.width)
         center = kernel.load_index(kernel["centers"], edge)
-        for index in range(len(program.paths)):
-            self._path(index, edge, atom, center)
+        slopes: list[Value | None] = [None] * program.harmonics
+        splines = [kernel.zero()] * (4 if "b" in self.which else 0)
+        for index in self._by_harmonic:  # those of one degree follow each other, so that few sums are held at a time
+            splines = self._path(index, (edge, atom, center), slopes, splines)
         if "Y" in self.which:
-            self._finish("dY", edge, program.harmonics, 0)
+            self._store_sums("dY", edge, [kernel.zero() if slope is None else slope for slope in slopes])
         if "b" in self.which:
-            self._finish("db", edge, 4, program.harmonics)
+            self._store_sums("db", edge, splines)
 
-    def _finish(self, name: str, edge: Value, count: int, first: int) -> None:
-        """Sum the collected vectors over their channels."""
-        kernel = self.kernel
-        for place in range(count):
-            total = kernel.sum_of_channels(kernel.load(self.slopes, (first + place) * kernel.width))
-            kernel.store_number(total, kernel[name], kernel.linear((edge, count), place))
+    @property
+    def _by_harmonic(self) -> list[int]:
+        """The paths by the degree of their harmonic."""
+        paths = self.program.descriptor.paths
+        return sorted(range(len(paths)), key=lambda index: paths[index].l2)
 
-    def _path(self, index: int, edge: Value, atom: Value, center: Value) -> None:
+    def _store_sums(self, name: str, edge: Value, vectors: list[Value]) -> None:
+        """Write the sums over the channels, as many at once as make a power of two."""
+        kernel, first = self.kernel, 0
+        never, one = kernel.equal(kernel.integer(0), kernel.integer(1)), kernel.constant(1.0)
+        while first < len(vectors):
+            count = min(kernel.width, 1 << (len(vectors) - first).bit_length() - 1)
+            place = kernel.linear((edge, len(vectors)), first)
+            kernel.store_sums(vectors[first : first + count], one, kernel[name], place, never)
+            first += count
+
+    def _path(
+        self, index: int, where: tuple[Value, Value, Value], slopes: list[Value | None], splines: list[Value]
+    ) -> list[Value]:
         """One path of one edge, over all channels; what is summed over channels is carried in registers."""
         kernel, path = self.kernel, self.program.paths[index]
         pairs = len(path.entries) if "Y" in self.which else 0
-        splines = 4 if "b" in self.which else 0
 
         def add_channels(channel: Value, sums: list[Value]) -> list[Value]:
-            return self._channels(index, (edge, atom, center, channel), sums[:pairs], sums[pairs:])
+            return self._channels(index, (*where, channel), sums[:pairs], sums[pairs:])
 
-        sums = kernel.accumulate(0, self.channels, kernel.width, [kernel.zero()] * (pairs + splines), add_channels)
+        start = [kernel.zero()] * pairs + splines
+        sums = kernel.accumulate(0, self.channels, kernel.width, start, add_channels)
         for entry, total in zip(path.entries, sums[:pairs]):
             for m2, coefficient in entry.terms:
-                kernel.store(
-                    kernel.fma(kernel.constant(coefficient), total, kernel.load(self.slopes, m2 * kernel.width)),
-                    self.slopes,
-                    m2 * kernel.width,
-                )
-        for s, total in enumerate(sums[pairs:]):
-            kernel.add_to(total, self.slopes, (self.program.harmonics + s) * kernel.width)
+                slopes[m2] = kernel.fma(kernel.constant(coefficient), total, slopes[m2])
+        return sums[pairs:]
 
     def _channels(
         self, index: int, where: tuple[Value, Value, Value, Value], pairs: list[Value], splines: list[Value]
     ) -> list[Value]:
-        kernel, path, along = self.kernel, self.program.paths[index], self.along
-        edge, atom, center, channel = where
+        """Some channels of a path; what a kernel does not write is left out by the compiler."""
+        kernel, program, along = self.kernel, self.program, self.along
+        path, (_, atom, center, channel) = program.paths[index], where
         upstream = [
             kernel.load(kernel[f"G{path.output}"], self.output_place(path, row, center, channel))
             for row in range(path.rows)
         ]
         h = self.features("h", path, atom, channel)
         h_dot = self.features("h_dot", path, atom, channel) if "h" in along else None
+        back = self.columns_of(index, self.memory, 0, upstream)
+        back_dot = self.columns_of(index, self.memory, program.num_entries, upstream) if "Y" in along else None
         if set(self.which) & set("hY"):
-            radial, slope = self.radial(edge, index, channel)
-            weighted = [kernel.mul(radial, g) for g in upstream]
-            sloped = None if slope is None else [kernel.mul(slope, g) for g in upstream]
+            radial = self.radial(where[0], index, channel)
             if "h" in self.which:
-                self._add_to_features(index, atom, channel, weighted, sloped)
-            if "Y" in self.which:
-                # along a direction: (R_dot G) h + (R G) h_dot, else (R G) h
-                terms = [(weighted, h)] if not along else [(sloped, h), (weighted, h_dot)]
-                for left, right in terms:
-                    if left is not None and right is not None:
-                        pairs = [
-                            kernel.fma(left[entry.row], right[entry.column], total)
-                            for entry, total in zip(path.entries, pairs)
-                        ]
+                self._add_to_features(path, atom, channel, radial, (back, back_dot))
+            weighted = self.weighted(radial, h, h_dot)
+            if "Y" in self.which and weighted is not None:
+                pairs = [
+                    kernel.fma(upstream[entry.row], weighted[entry.column], total)
+                    for entry, total in zip(path.entries, pairs)
+                ]
         if set(self.which) & set("bR"):
-            splines = self._radial_gradient(index, where, upstream, (h, h_dot), splines)
+            splines = self._radial_gradient(index, where, (h, h_dot), (back, back_dot), splines)
         return [*pairs, *splines]
 
-    def _add_to_features(
-        self, index: int, atom: Value, channel: Value, weighted: list[Value], sloped: list[Value] | None
-    ) -> None:
-        """dh += Mᵀ (R G), along a direction M_dotᵀ (R G) + Mᵀ (R_dot G)."""
-        kernel, path = self.kernel, self.program.paths[index]
-        places = []
+    def _add_to_features(self, path: Path, atom: Value, channel: Value, radial: Columns, back: BothColumns) -> None:
+        """dh += R (Mᵀ G), along a direction R (M_dotᵀ G) + R_dot (Mᵀ G)."""
+        kernel, (plain, moved), (value, slope) = self.kernel, back, radial
+        terms = [(value, plain)] if not self.along else [(slope, plain), (value, moved)]
         for m in range(path.columns):
             row = kernel.linear((path.feature + m, kernel["sources"]), atom)
-            places.append(kernel.linear((row, self.channels), channel))
-        sums = [kernel.load(kernel["dh"], place) for place in places]
-        terms = [(0, weighted)] if not self.along else [(0, sloped)]
-        if "Y" in self.along:
-            terms.append((self.program.num_entries, weighted))
-        for start, factor in terms:
-            if factor is not None:
-                for number, entry in enumerate(path.entries):
-                    coupling = self.coupling(self.memory, start, index, number)
-                    sums[entry.column] = kernel.fma(coupling, factor[entry.row], sums[entry.column])
-        for place, total in zip(places, sums):
+            place = kernel.linear((row, self.channels), channel)
+            total = kernel.load(kernel["dh"], place)
+            for factor, columns in terms:
+                if factor is not None and columns is not None and columns[m] is not None:
+                    total = kernel.fma(factor, columns[m], total)
             kernel.store(total, kernel["dh"], place)
 
     def _radial_gradient(
         self,
         index: int,
         where: tuple[Value, Value, Value, Value],
-        upstream: list[Value],
-        features: tuple[list[Value], list[Value] | None],
+        features: BothColumns,
+        back: BothColumns,
         splines: list[Value],
     ) -> list[Value]:
-        """dR = sum of G (M h), along a direction G (M h_dot + M_dot h); to the edge, the spline values or the table."""
-        kernel, along, which = self.kernel, self.along, self.which
-        edge, _, _, channel = where
-        nothing = [None] * self.program.paths[index].rows
-        h, h_dot = features
-        rows = nothing if along else self.rows_of(index, self.memory, 0, h, nothing)
-        if h_dot is not None:
-            rows = self.rows_of(index, self.memory, 0, h_dot, rows)
-        if "Y" in along:
-            rows = self.rows_of(index, self.memory, self.program.num_entries, h, rows)
-        gradient = _dot(kernel, upstream, rows)
+        """dR = h (Mᵀ G), along a direction h_dot (Mᵀ G) + h (M_dotᵀ G); to the edge, the spline values or the table."""
+        kernel, which, (edge, _, _, channel) = self.kernel, self.which, where
+        (h, h_dot), (plain, moved) = features, back
+        pairs = [(h, plain)] if not self.along else [(h_dot, plain), (h, moved)]
+        gradient = self._products(pairs)
         places = self.radial_places(edge, index, channel)
         if not self.program.table:
             kernel.store(kernel.zero() if gradient is None else gradient, kernel["dR"], places[0])
@@ -459,23 +464,21 @@ class _SendEmitter(_Emitter):
             controls = [kernel.load(kernel["R"], place) for place in places]
             splines = [kernel.fma(gradient, control, total) for control, total in zip(controls, splines)]
         if "R" in which:
-            plain = None
-            if "b" in along:
-                plain = _dot(kernel, upstream, self.rows_of(index, self.memory, 0, h, nothing))
+            unmoved = self._products([(h, plain)]) if "b" in self.along else None
             for s, place in enumerate(places):
                 total = kernel.load(kernel["dR"], place)
                 if gradient is not None:
                     total = kernel.fma(self.basis("b", edge)[s], gradient, total)
-                if plain is not None:
-                    total = kernel.fma(self.basis("b_dot", edge)[s], plain, total)
+                if unmoved is not None:
+                    total = kernel.fma(self.basis("b_dot", edge)[s], unmoved, total)
                 kernel.store(total, kernel["dR"], place)
         return splines
 
-
-def _dot(kernel: Kernel, left: list[Value], right: list[Value | None]) -> Value | None:
-    """Sum of products, rows without a value left out."""
-    total = None
-    for a, b in zip(left, right, strict=True):
-        if b is not None:
-            total = kernel.fma(a, b, total)
-    return total
+    def _products(self, pairs: list[BothColumns]) -> Value | None:
+        """Sum of the products of columns, those without a value left out."""
+        total = None
+        for left, right in pairs:
+            for a, b in zip(left or (), right or ()):
+                if b is not None:
+                    total = self.kernel.fma(a, b, total)
+        return total

@@ -32,7 +32,8 @@ def jobs_of(key: str, form: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, in
         if source is not None:
             place, first_in = (0, descriptor.places_in[source][0]) if form == "packed" else (source, 0)
             again = int(source in seen)
-            jobs.append([place, len(jobs), first_in, first_out, dim, descriptor.channels_in[source], again])
+            widths = descriptor.channels_in[source], descriptor.channels
+            jobs.append([place, len(jobs), first_in, first_out, dim, *widths, again, 0])
             seen.add(source)
     table = torch.tensor(jobs, dtype=torch.int64).reshape(-1, len(JOB))
     work = int((table[:, 4] * table[:, 5]).sum()) * descriptor.channels
@@ -49,7 +50,7 @@ def _run(
     addresses = [(ctypes.c_int64 * len(part))(*[tensor.data_ptr() for tensor in part]) for part in (x, W)]
     items = SLOTS if kind == "weights" else atoms
     elements = 1 if start is None else start.shape[0] - 1
-    sizes = [len(jobs), atoms, atoms, atoms, elements, channels]
+    sizes = [len(jobs), atoms, atoms, atoms, elements]
     operands = [jobs, *map(ctypes.addressof, addresses), scales, result, order, start, *sizes]
     kernel = _kernel(kind, start is not None, channels, result.dtype)
     kernel(items, operands, threads=num_threads(items, 2.0 * work * atoms))

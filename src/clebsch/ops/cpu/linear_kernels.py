@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from clebsch.ops.cpu.emit import Kernel, Value
 
 # What a job is, in this order: number of the input, number of the matrix, first components of input and result,
-# components, channels of the input, and whether an earlier job reads the same rows of the input (0 or 1).
-JOB = ("source", "weight", "first_in", "first_out", "dim", "width_in", "again")
+# components, channels of input and result, whether an earlier job reads the same rows of the input (0 or 1), and
+# whether the job adds to what is in the result.
+JOB = ("source", "weight", "first_in", "first_out", "dim", "width_in", "width_out", "again", "adds")
 ROWS = 96  # rows whose places are found at once
 SLOTS = 64  # parts of a matrix that threads share
 
@@ -45,7 +46,7 @@ class LinearProgram:
     def arguments(self) -> dict[str, str]:
         """Names and kinds; ``inputs`` and ``matrices`` are addresses, of parts of x or of its gradient and of W."""
         pointers = {"jobs": "index*", "inputs": "index*", "matrices": "index*", "scales": "real*", "result": "real*"}
-        names = ("num_jobs", "atoms", "rows_in", "rows_out", "elements", "channels")
+        names = ("num_jobs", "atoms", "rows_in", "rows_out", "elements")
         sizes = dict.fromkeys(names, "index")  # rows: atoms that input and result have room for
         return {**pointers, "order": "index*", "first": "index*", **sizes}  # order and first: of the element groups
 
@@ -94,7 +95,7 @@ def _jobs(kernel: Kernel, program: LinearProgram, whole: bool) -> Iterator[_Job]
     with kernel.loop(0, kernel["num_jobs"]) as number, kernel.loop(0, kernel["elements"]) as element:
         places = (kernel.linear((number, len(JOB)), place) for place in range(len(JOB)))
         values = {name: kernel.load_index(kernel["jobs"], place) for name, place in zip(JOB, places, strict=True)}
-        size = kernel.linear((values["width_in"], kernel["channels"]))
+        size = kernel.linear((values["width_in"], values["width_out"]))
         matrix = kernel.pointer(kernel.load_index(kernel["matrices"], values["weight"]))
         begin, end = kernel.integer(0), kernel["atoms"]
         if program.by_element:
@@ -131,7 +132,7 @@ def _chunks(kernel: Kernel, program: LinearProgram, job: _Job) -> Iterator[_Chun
                 atom = kernel.load_index(kernel["order"], atom)
             ends = (
                 (at_input, "first_in", "rows_in", job.values["width_in"]),
-                (at_result, "first_out", "rows_out", kernel["channels"]),
+                (at_result, "first_out", "rows_out", job.values["width_out"]),
             )
             for places, first, rows, width in ends:
                 number_of_row = kernel.linear((kernel.linear(component, job.values[first]), kernel[rows]), atom)
@@ -149,7 +150,7 @@ def _chunks(kernel: Kernel, program: LinearProgram, job: _Job) -> Iterator[_Chun
 
 def _emit_value(kernel: Kernel, job: _Job, chunk: _Chunk) -> None:
     """result[row, n] = scale sum_k x[row, k] W[k, n]."""
-    channels, width = kernel["channels"], kernel.width
+    channels, width = job.values["width_out"], kernel.width
 
     def tile(first: Value, rows: int, column: Value, vectors: int) -> None:
         sources = [kernel.load_index(chunk.at_input, kernel.linear(first, row)) for row in range(rows)]
@@ -166,18 +167,23 @@ def _emit_value(kernel: Kernel, job: _Job, chunk: _Chunk) -> None:
             return found
 
         sums = kernel.accumulate(0, job.values["width_in"], 1, [kernel.zero()] * (rows * vectors), body)
-        for row in range(rows):
-            target = kernel.linear(kernel.load_index(chunk.at_result, kernel.linear(first, row)), column)
-            for vector, offset in enumerate(offsets):
-                value = kernel.mul(job.scale, sums[row * vectors + vector])
-                kernel.store(value, kernel["result"], kernel.linear(target, offset))
+        targets = [kernel.load_index(chunk.at_result, kernel.linear(first, row)) for row in range(rows)]
+        ends = [kernel.linear(target, column, offset) for target in targets for offset in offsets]
+
+        def found_before(_: Value, __: list[Value]) -> list[Value]:
+            return [kernel.load(kernel["result"], end) for end in ends]
+
+        # A loop of one turn or none: what is not added to is not read.
+        before = kernel.accumulate(0, job.values["adds"], 1, [kernel.zero()] * len(ends), found_before)
+        for end, total, addend in zip(ends, sums, before, strict=True):
+            kernel.store(kernel.fma(job.scale, total, addend), kernel["result"], end)
 
     _tile(kernel, VALUE_TILES, chunk.size, channels, width, tile)
 
 
 def _emit_transposed(kernel: Kernel, job: _Job, chunk: _Chunk) -> None:
     """input[row, k] = scale sum_n G[row, n] W[k, n], summed over the irreps of the result that read the input."""
-    channels, again = kernel["channels"], kernel.equal(job.values["again"], kernel.integer(1))
+    channels, again = job.values["width_out"], kernel.equal(job.values["again"], kernel.integer(1))
 
     def tile(first: Value, rows: int, column: Value, columns: int) -> None:
         sources = [kernel.load_index(chunk.at_result, kernel.linear(first, row)) for row in range(rows)]
@@ -203,7 +209,7 @@ def _emit_transposed(kernel: Kernel, job: _Job, chunk: _Chunk) -> None:
 
 def _emit_weights(kernel: Kernel, job: _Job, chunk: _Chunk) -> None:
     """W[k, n] = scale sum_rows x[row, k] G[row, n], for the rows k of the matrix that are this thread's."""
-    channels, width = kernel["channels"], kernel.width
+    channels, width = job.values["width_out"], kernel.width
     begin, end = (
         kernel.divide(kernel.linear((job.values["width_in"], kernel[name])), kernel.integer(SLOTS))[0]
         for name in ("start", "stop")

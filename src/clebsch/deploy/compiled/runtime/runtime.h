@@ -68,14 +68,14 @@ void run_kernel(clebsch_potential *p, kernel function, int64_t items, double wor
 typedef struct {
   kernel function;
   const int64_t *jobs;
-  int64_t num_jobs, channels;
+  int64_t num_jobs;
   const real *scales;
   int by_element;
   double work; /* operations per atom */
 } linear_map;
 
 void run_linear(clebsch_potential *p, const linear_map *map, const void *const *inputs, const void *const *matrices,
-                real *result, int64_t rows); /* rows: atoms that the result has room for */
+                real *result, int64_t rows_in, int64_t rows_out); /* atoms that inputs and result have room for */
 void spread(clebsch_potential *p, const real *targets, int64_t components, int64_t channels, real *sources);
 void narrow(clebsch_potential *p, const real *sources, int64_t components, int64_t channels, real *targets);
 void gather(clebsch_potential *p, const real *table, int64_t components, int64_t channels, int sources, real *result);
@@ -98,7 +98,7 @@ void gate_reverse(clebsch_potential *p, const gate_block *blocks, int count, int
 
 /* e = w2 . SiLU(x W1), or w1 . x without hidden; adds scale e to the energies, and scale de/dx to the gradient. */
 typedef struct {
-  const real *first, *second;
+  const real *first, *transposed, *second; /* W1, its transposed, w2 */
   int64_t channels, hidden;
   real activation_scale;
 } readout;

@@ -4,14 +4,14 @@
 #include "internal.h"
 
 void run_linear(clebsch_potential *p, const linear_map *map, const void *const *inputs, const void *const *matrices,
-                real *result, int64_t rows) {
+                real *result, int64_t rows_in, int64_t rows_out) {
   const int64_t atoms = p->num_targets, elements = map->by_element ? clebsch_information.num_elements : 1;
   const operand operands[] = {
       {map->jobs, 0}, {inputs, 0}, {matrices, 0}, {map->scales, 0}, {result, 0},
       {map->by_element ? p->order : NULL, 0}, {map->by_element ? p->start : NULL, 0},
-      {NULL, map->num_jobs}, {NULL, atoms}, {NULL, atoms}, {NULL, rows}, {NULL, elements}, {NULL, map->channels},
+      {NULL, map->num_jobs}, {NULL, atoms}, {NULL, rows_in}, {NULL, rows_out}, {NULL, elements},
   };
-  run_kernel(p, map->function, atoms, map->work * (double)atoms, operands, 13);
+  run_kernel(p, map->function, atoms, map->work * (double)atoms, operands, 12);
 }
 
 /* Copy the values of targets to the first places of the sources, or add those of the sources to the targets. */
@@ -99,109 +99,106 @@ void zero(clebsch_potential *p, real *result, int64_t count) {
 /* exp(x) - 1 to rounding, near 0 too, in a form that compilers turn into vector code. */
 static inline real exponential_less_one(real x) {
 #if REAL_BYTES == 4
-  static const real c[] = {1, 1.f / 2, 1.f / 6, 1.f / 24, 1.f / 120, 1.f / 720, 1.f / 5040};
-  enum { TERMS = 6 };
-  const real limit = 87;
+  const real most = 87, rounder = 12582912; /* adding it rounds to integers, which are then the lowest bits */
 #else
-  static const real c[] = {1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880,
-                           1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800.};
-  enum { TERMS = 12 };
-  const real limit = 708;
+  const real most = 708, rounder = 6755399441055744;
 #endif
-  x = x > limit ? limit : x < -limit ? -limit : x;
-  const real turns = x * (real)1.4426950408889634;
-  const int32_t whole = (int32_t)(turns + (turns < 0 ? (real)-0.5 : (real)0.5));
-  const real y = (x - (real)whole * (real)0.693145751953125) - (real)whole * (real)1.42860682030941723212e-6;
-  real sum = c[TERMS];
-  for (int n = TERMS - 1; n >= 0; n--) sum = c[n] + sum * y;
+  x = x < -most ? -most : x;
+  x = x > most ? most : x;
+  const real whole = (x * (real)1.4426950408889634 + rounder) - rounder;
+  const real y = (x - whole * (real)0.693145751953125) - whole * (real)1.42860682030941723212e-6;
+  real sum = (real)(1. / 5040);
+#if REAL_BYTES == 8
+  sum = 1. / 6227020800.;
+  sum = 1. / 479001600. + y * sum;
+  sum = 1. / 39916800. + y * sum;
+  sum = 1. / 3628800. + y * sum;
+  sum = 1. / 362880. + y * sum;
+  sum = 1. / 40320. + y * sum;
+  sum = 1. / 5040. + y * sum;
+#endif
+  sum = (real)(1. / 720) + y * sum;
+  sum = (real)(1. / 120) + y * sum;
+  sum = (real)(1. / 24) + y * sum;
+  sum = (real)(1. / 6) + y * sum;
+  sum = (real)0.5 + y * sum;
+  sum = 1 + y * sum;
 #if REAL_BYTES == 4
-  const union { int32_t bits; real value; } power = {(whole + 127) << 23};
+  const union { int32_t bits; real value; } power = {((int32_t)whole + 127) << 23};
 #else
   const union { int64_t bits; real value; } power = {((int64_t)whole + 1023) << 52};
 #endif
   return sum * y * power.value + (power.value - 1);
 }
 
-static inline real activation(int32_t kind, real x, real *slope) {
-  if (kind == SILU) {
-    const real sigmoid = 1 / (2 + exponential_less_one(-x));
-    *slope = sigmoid * (1 + x * (1 - sigmoid));
-    return x * sigmoid;
-  }
-  if (kind == TANH) {
-    const real less_one = exponential_less_one(2 * x), value = less_one / (less_one + 2);
-    *slope = 1 - value * value;
-    return value;
-  }
-  *slope = (real)((x > 0) - (x < 0));
-  return x < 0 ? -x : x;
+/* Values and slopes of an activation, a row at a time, so that every loop is one of vectors. */
+static void activate(int32_t kind, int64_t count, const real *restrict x, real factor, real *restrict value,
+                     real *restrict slope) {
+  if (kind == SILU)
+    for (int64_t k = 0; k < count; k++) {
+      const real sigmoid = 1 / (2 + exponential_less_one(-x[k]));
+      value[k] = factor * x[k] * sigmoid;
+      slope[k] = factor * sigmoid * (1 + x[k] * (1 - sigmoid));
+    }
+  else if (kind == TANH)
+    for (int64_t k = 0; k < count; k++) {
+      const real less_one = exponential_less_one(2 * x[k]), t = less_one / (less_one + 2);
+      value[k] = factor * t;
+      slope[k] = factor * (1 - t * t);
+    }
+  else
+    for (int64_t k = 0; k < count; k++) {
+      value[k] = factor * (x[k] < 0 ? -x[k] : x[k]);
+      slope[k] = factor * (real)((x[k] > 0) - (x[k] < 0));
+    }
 }
 
-static void gate_block_forward(const job *g, const gate_block *b, int64_t i) {
-  const int64_t K = g->channels;
-  real slope;
+#define CHANNELS 256 /* of a row that are worked on at once */
+
+/* One block of a gate, some channels of one atom: values, or with an upstream derivative those by the inputs. */
+static void gate_channels(const job *g, const gate_block *b, int64_t i, int64_t first, int64_t count) {
+  const int64_t K = g->channels, own = b->gate < 0 ? b->first_in : b->gate;
+  real value[CHANNELS], slope[CHANNELS], gradient[CHANNELS];
+  activate(b->activation, count, g->from + (own * g->count + i) * K + first, b->scale, value, slope);
+  memset(gradient, 0, sizeof gradient);
   for (int32_t m = 0; m < b->dim; m++) {
-    const real *x = g->from + ((b->first_in + m) * g->count + i) * K;
-    const real *s = b->gate < 0 ? x : g->from + (b->gate * g->count + i) * K;
-    real *y = g->to + ((b->first_out + m) * g->count + i) * K;
-    for (int64_t k = 0; k < K; k++) {
-      const real value = b->scale * activation(b->activation, s[k], &slope);
-      y[k] = b->gate < 0 ? value : value * x[k];
+    const real *restrict x = g->from + ((b->first_in + m) * g->count + i) * K + first;
+    const int64_t out = ((b->first_out + m) * g->count + i) * K + first;
+    if (!g->upstream) {
+      real *restrict y = g->to + out;
+      for (int64_t k = 0; k < count; k++) y[k] = b->gate < 0 ? value[k] : value[k] * x[k];
+      continue;
+    }
+    const real *restrict upstream = g->upstream + out;
+    real *restrict to = g->to + ((b->first_in + m) * g->count + i) * K + first;
+    for (int64_t k = 0; k < count; k++) {
+      to[k] = (b->gate < 0 ? slope[k] : value[k]) * upstream[k];
+      gradient[k] += slope[k] * x[k] * upstream[k];
     }
   }
+  if (g->upstream && b->gate >= 0)
+    memcpy(g->to + (b->gate * g->count + i) * K + first, gradient, (size_t)count * sizeof(real));
 }
 
-static void gate_forward_part(void *data, int64_t part, int64_t parts) {
+static void gate_part(void *data, int64_t part, int64_t parts) {
   const job *g = data;
   const int64_t end = share(g->count, part + 1, parts);
   for (int block = 0; block < g->num_blocks; block++)
-    for (int64_t i = share(g->count, part, parts); i < end; i++) gate_block_forward(g, &g->blocks[block], i);
+    for (int64_t i = share(g->count, part, parts); i < end; i++)
+      for (int64_t k = 0; k < g->channels; k += CHANNELS)
+        gate_channels(g, &g->blocks[block], i, k, g->channels - k < CHANNELS ? g->channels - k : CHANNELS);
 }
 
 void gate_forward(clebsch_potential *p, const gate_block *blocks, int count, int64_t channels, const real *x, real *y) {
   job given = {.from = x, .to = y, .channels = channels, .blocks = blocks, .num_blocks = count};
-  each(p, gate_forward_part, &given, p->num_targets, 20.0 * (double)(p->num_targets * channels * count));
-}
-
-static void gate_block_reverse(const job *g, const gate_block *b, int64_t i) {
-  const int64_t K = g->channels;
-  real slope;
-  if (b->gate < 0) {
-    const real *x = g->from + (b->first_in * g->count + i) * K;
-    const real *upstream = g->upstream + (b->first_out * g->count + i) * K;
-    real *gradient = g->to + (b->first_in * g->count + i) * K;
-    for (int64_t k = 0; k < K; k++) {
-      activation(b->activation, x[k], &slope);
-      gradient[k] = b->scale * slope * upstream[k];
-    }
-    return;
-  }
-  const real *s = g->from + (b->gate * g->count + i) * K;
-  real *gate_gradient = g->to + (b->gate * g->count + i) * K;
-  for (int32_t m = 0; m < b->dim; m++) {
-    const real *x = g->from + ((b->first_in + m) * g->count + i) * K;
-    const real *upstream = g->upstream + ((b->first_out + m) * g->count + i) * K;
-    real *gradient = g->to + ((b->first_in + m) * g->count + i) * K;
-    for (int64_t k = 0; k < K; k++) {
-      const real value = b->scale * activation(b->activation, s[k], &slope);
-      gradient[k] = value * upstream[k];
-      gate_gradient[k] = (m ? gate_gradient[k] : 0) + b->scale * slope * x[k] * upstream[k];
-    }
-  }
-}
-
-static void gate_reverse_part(void *data, int64_t part, int64_t parts) {
-  const job *g = data;
-  const int64_t end = share(g->count, part + 1, parts);
-  for (int block = 0; block < g->num_blocks; block++)
-    for (int64_t i = share(g->count, part, parts); i < end; i++) gate_block_reverse(g, &g->blocks[block], i);
+  each(p, gate_part, &given, p->num_targets, 20.0 * (double)(p->num_targets * channels * count));
 }
 
 void gate_reverse(clebsch_potential *p, const gate_block *blocks, int count, int64_t channels, const real *x,
                   const real *upstream, real *gradient) {
   job given = {.from = x, .to = gradient, .channels = channels, .blocks = blocks, .num_blocks = count};
   given.upstream = upstream;
-  each(p, gate_reverse_part, &given, p->num_targets, 30.0 * (double)(p->num_targets * channels * count));
+  each(p, gate_part, &given, p->num_targets, 30.0 * (double)(p->num_targets * channels * count));
 }
 
 typedef struct {
@@ -211,13 +208,13 @@ typedef struct {
   real *gradient;
 } reading;
 
-#define MOST_HIDDEN 4096
+#define MOST_HIDDEN 1024 /* as in translate.py */
 
 static void read_out_part(void *data, int64_t part, int64_t parts) {
   const reading *g = data;
   const readout *r = g->r;
   const int64_t K = r->channels, H = r->hidden, end = share(g->p->num_targets, part + 1, parts);
-  real z[MOST_HIDDEN];
+  real z[MOST_HIDDEN], value[MOST_HIDDEN], slope[MOST_HIDDEN];
   for (int64_t i = share(g->p->num_targets, part, parts); i < end; i++) {
     const real *x = g->scalars + i * K;
     real *gradient = g->gradient + i * K;
@@ -230,16 +227,13 @@ static void read_out_part(void *data, int64_t part, int64_t parts) {
       memset(z, 0, (size_t)H * sizeof(real));
       for (int64_t k = 0; k < K; k++)
         for (int64_t h = 0; h < H; h++) z[h] += x[k] * r->first[k * H + h];
+      activate(SILU, H, z, r->activation_scale, value, slope);
       for (int64_t h = 0; h < H; h++) {
-        real slope;
-        energy += r->activation_scale * activation(SILU, z[h], &slope) * r->second[h];
-        z[h] = (real)scale * r->activation_scale * slope * r->second[h];
+        energy += value[h] * r->second[h];
+        z[h] = (real)scale * slope[h] * r->second[h];
       }
-      for (int64_t k = 0; k < K; k++) {
-        real sum = 0;
-        for (int64_t h = 0; h < H; h++) sum += z[h] * r->first[k * H + h];
-        gradient[k] += sum;
-      }
+      for (int64_t h = 0; h < H; h++)
+        for (int64_t k = 0; k < K; k++) gradient[k] += z[h] * r->transposed[h * K + k];
     }
     g->p->energy[i] += scale * (double)energy;
   }
