@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from programs import needs_compiler, needs_lammps
+
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
     r"<!-- runnable(?:: (?P<file>\S+))? -->\n```(?P<language>\w+)\n(?P<code>.*?)```(?:\n+```text\n(?P<output>.*?)```)?",
@@ -33,7 +35,12 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.name)
+MARKS = {"compiled.md": needs_compiler, "lammps.md": needs_lammps}
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=MARKS.get(path.name, ()), id=path.name) for path in RUNNABLE]
+)
 def test_what_is_shown_runs(path: Path, tmp_path: Path):
     variables = environment(tmp_path)
     commands = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail", "-c"]}

@@ -84,7 +84,7 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
             "--device",
             "--batch-size",
         },
-        "compile": {"--output", "--cpu", "--dtype", "--splines", "--compiler"},
+        "compile": {"--output", "--cpu", "--dtype", "--splines", "--compiler", "--header"},
         "verify": set(),
         "lammps build": {"--output", "--lmp", "--headers", "--mpi", "--compiler"},
         "info": set(),

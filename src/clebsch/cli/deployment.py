@@ -22,9 +22,10 @@ def compile_(
     dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
     splines: Annotated[int, typer.Option(help="Intervals of splines in place of networks; 0 for none.")] = 0,
     compiler: Annotated[str, typer.Option(help="C compiler; cc, or the package ziglang, if not given.")] = "",
+    header: Annotated[Optional[Path], typer.Option(help="Folder that clebsch.h is copied to.")] = None,  # noqa: UP045
 ) -> None:
     """Compile a potential to one shared library that needs neither Python nor PyTorch."""
-    from clebsch.deploy.compiled import compile_potential
+    from clebsch.deploy.compiled import compile_potential, write_header
     from clebsch.pretrained import find_potential
 
     found = find_potential(potential)
@@ -32,6 +33,8 @@ def compile_(
     made = compile_potential(
         found, output, cpu=cpu, dtype=dtype or None, splines=splines or None, compiler=compiler or None
     )
+    if header is not None:
+        typer.echo(f"Saved {write_header(header)}")
     checked = "reproduces its reference frames" if made.verified else "not checked: this processor cannot run it"
     typer.echo(f"Saved {made.path} ({made.bytes / 1e6:.1f} MB, {made.processor}, by {made.compiler}; {checked})")
 
@@ -69,5 +72,5 @@ def build(
         raise ConfigError(f"--output: there is no folder '{output}'.")
     installation = find_lammps(lmp, headers, mpi)
     path = build_plugin(installation, output, compiler)
-    typer.echo(f"Saved {path} for LAMMPS {installation.version}. In its input: plugin load {path}")
+    typer.echo(f"Saved {path} for LAMMPS {installation.version}. In its input: plugin load {path.resolve()}")
     typer.echo(f"or, to have it loaded by itself: export LAMMPS_PLUGIN_PATH={path.parent.resolve()}")

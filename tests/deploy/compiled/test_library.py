@@ -27,6 +27,9 @@ from clebsch.errors import CheckpointError, ConfigError, DamagedFileError, DataE
 from clebsch.models import MultiACEConfig, Potential, PotentialConfig
 from clebsch.timing.systems import build_system
 from deploy.compiled.conftest import E0, WATER, water_potential
+from programs import needs_compiler
+
+pytestmark = needs_compiler
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "compiled"
 

