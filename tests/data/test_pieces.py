@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -13,6 +15,9 @@ from clebsch.cli import main
 from clebsch.data import LabelKeys, Pack, pieces, read_configurations
 from clebsch.data.pieces import read_in_pieces
 from clebsch.errors import DataError
+from clebsch.run import pack as packing
+from clebsch.run import pack_files
+from small_runs import Lines
 
 
 @pytest.fixture
@@ -76,6 +81,18 @@ def test_the_command(alloy_file: Path, tmp_path: Path, capsys: pytest.CaptureFix
             main(["data", "pack", str(alloy_file), "--output", str(tmp_path / "other"), *wrong])
         assert stopped.value.code == 2
         assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_packing_says_every_ten_seconds_how_far_it_is(
+    alloy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By a clock that goes on by six seconds from look to look: one at the start, one after each of three pieces."""
+    looks, lines = itertools.count(100, 6), Lines()
+    monkeypatch.setattr(packing, "time", SimpleNamespace(monotonic=lambda: next(looks)))
+    pack_files([alloy_file], tmp_path / "pack", console=lines)
+    said = [line for line in lines.file.getvalue().splitlines() if "read, now" in line]  # type: ignore[attr-defined]
+    assert said == [f"10 configurations read, now {alloy_file}"]
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -44,6 +44,23 @@ def test_energies_of_isolated_atoms(alloy_file: Path, tmp_path: Path) -> None:
         assert ("energies of isolated atoms", path.name) in checks(clebsch.diagnose([path]), level)
 
 
+def test_compositions_that_a_fit_of_e0_does_not_determine(tmp_path: Path) -> None:
+    """Water alone leaves hydrogen and oxygen open, and oxygen is beyond it; isolated atoms leave nothing to fit."""
+    frames = {
+        "train": [Atoms("OH2", [[0, 0, 0], [0.8, 0.6, 0], [-0.8, 0.6, 0]], info={"energy": -15.0 - i}) for i in (0, 1)],
+        "test": [Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], info={"energy": -12.0})],
+        "atoms": [Atoms(symbol, info={"energy": -4.0, "config_type": "IsolatedAtom"}) for symbol in "HO"],
+    }
+    paths = {name: tmp_path / f"{name}.xyz" for name in ("train", "test", "whole")}
+    for name in ("train", "test"):
+        ase.io.write(paths[name], frames[name])
+    ase.io.write(paths["whole"], [*frames["atoms"], *frames["train"]])
+    found = clebsch.diagnose([paths["train"], paths["test"]])
+    assert ("fit of E0", "train.xyz") in checks(found, "note") and ("fit of E0", "test.xyz") in checks(found, "warning")
+    found = clebsch.diagnose([paths["whole"], paths["test"]])
+    assert "fit of E0" not in {item.check for item in found.findings}
+
+
 def test_what_cannot_be_examined(alloy_file: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to examine"):
         clebsch.diagnose([])

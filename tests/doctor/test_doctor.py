@@ -10,11 +10,15 @@ import ase.units
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from clebsch.data import Configuration, LabelKeys, read_configurations
 from clebsch.doctor import Diagnosis, examine
+from clebsch.doctor import probe as probe_module
+from clebsch.doctor.geometry import check_lengths, measure
+from clebsch.doctor.overlaps import check_coverage
+from clebsch.doctor.probe import probe
 
 KCAL, HARTREE, BOHR, GPA = ase.units.kcal / ase.units.mol, ase.units.Hartree, ase.units.Bohr, ase.units.GPa
 Frames = list[Configuration]
@@ -262,6 +266,47 @@ def test_sound_crystals_of_one_cell_have_no_defect() -> None:
     assert "unit of stress" in {item.check for item in found.of_level("ok")}
 
 
+def test_three_atoms_tell_the_unit_of_length_and_two_do_not() -> None:
+    """Of two atoms alone, a scan, any distance may be right."""
+    for name, factor, level in (("H2O", 1.0, "ok"), ("H2O", 1 / BOHR, "warning"), ("N2", 1 / BOHR, "not checked")):
+        atoms = molecule(name)
+        frame = Configuration(atoms.numbers, factor * atoms.positions)
+        (found,) = check_lengths("train", measure([frame]))
+        assert found.level == level and ("bohr" in found.cure) == (level == "warning")
+
+
+def test_few_frames_do_not_tell_whether_forces_follow(crystals: Frames) -> None:
+    """A fit with more coefficients than it can determine misses sound forces too: this is no error."""
+    found = damaged(crystals[:10], every(with_label("forces", other_order)))
+    (said,) = [item for item in found.findings if item.check == "forces"]
+    assert said.level == "not checked" and "too few to tell" in said.text
+
+
+def test_forces_on_atoms_without_neighbours_follow_from_nothing() -> None:
+    """A dilute gas, in one frame of which two atoms are near each other, wherever it stands."""
+    rng = np.random.default_rng(0)
+    forces = rng.normal(size=(8, 3, 3))
+    for collision in range(8):
+        apart = [4.0 if index == collision else 20.0 for index in range(8)]
+        frames = [
+            Configuration(np.full(3, 18), np.array([[r, 0, 0], [0, 0, 0], [0, 0, 40]]), labels={"forces": f})
+            for r, f in zip(apart, forces, strict=True)
+        ]
+        found = probe(frames)
+        assert found is not None and found.explained == 0.0
+
+
+def test_every_frame_is_fitted_or_judged(crystals: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken frame is noticed wherever it stands; of large sets, as many are judged as take a moment."""
+    frames = crystals[:20]
+    found = probe(frames)
+    assert found is not None and found.fitted == 10
+    assert sorted(frame.origin for frame in found.frames) == sorted(frame.origin for frame in frames)
+    monkeypatch.setattr(probe_module, "MOST_JUDGED", 5 * frames[0].num_atoms)
+    found = probe(frames)
+    assert found is not None and len(found.frames) == 10 + 5
+
+
 def test_displaced_atoms_are_no_copies() -> None:
     """Of a large cell, in which few pairs of atoms are looked at."""
     frames = []
@@ -278,6 +323,22 @@ def test_frames_of_two_sets_are_found(molecules: Frames) -> None:
     copy = Configuration(turned.numbers, turned.positions, origin="elsewhere")
     found = examine({"train": molecules[:100], "test": [*molecules[100:], copy]})
     assert "copies" in {item.check for item in found.of_level("warning")}
+
+
+def test_what_other_sets_have_beyond_the_training_set_is_noted(crystals: Frames) -> None:
+    """Shorter distances and larger forces, with both values; a part of the same data has neither."""
+    train = crystals[:20]
+    dense = [replace(frame, positions=0.8 * frame.positions, cell=0.8 * frame.cell, labels={}) for frame in train]
+    sets = {"train": train, "part": train[:5], "hot": scaled(forces=2.0)(train), "dense": dense}
+    distances = {name: measure(frames) for name, frames in sets.items()}
+    found = {item.subject: (item.level, item.text) for item in check_coverage(sets, distances, "train")}
+    largest = max(float(np.abs(frame.labels["forces"]).max()) for frame in train)
+    assert found["part"] == ("ok", "within the distances and forces of 'train'")
+    assert found["hot"] == ("note", f"forces up to {2 * largest:.1f} eV/Å (training {largest:.1f})")
+    least = distances["train"].shortest[29, 29]
+    level, text = found["dense"]
+    assert level == "note" and "forces" not in text
+    assert text.startswith(f"Cu-Cu down to {0.8 * least:.2f} Å (training {least:.2f}); ")
 
 
 def test_near_copies_along_a_trajectory_are_found(molecules: Frames) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from clebsch.data import Configuration, Graph
-from clebsch.errors import ConfigError
+from clebsch.errors import ConfigError, DataError
 from clebsch.models import Potential, PotentialConfig
 from clebsch.models.presets import mace
 from clebsch.models.tensor_file import read_tensor_file
@@ -247,6 +247,19 @@ def test_a_file_that_cannot_be_written_ends_all(sets: Any, tmp_path: Path):
     outcomes = run_together(2, full_disk, tmp_path, "dimers", sets, {"max_epochs": 1000, "checkpoint_seconds": 0.0})
     assert [outcome.error for outcome in outcomes] == ["OutputError", "OtherProcessError"]
     assert "No space left on device" in outcomes[1].message
+
+
+def failing(world: World) -> None:
+    """The first fails while the other waits for it, at a place where they do not ask each other."""
+    if world.first:
+        raise DataError("train.xyz, frame 7: broken")
+    world.max(0)
+
+
+def test_a_process_that_fails_leaves_word_for_those_that_wait():
+    first, second = run_together(2, failing)
+    assert (first.error, second.error) == ("DataError", "OtherProcessError")
+    assert second.message == f"Another process has failed. DataError: {first.message}"
 
 
 def vanishing(world: World, *arguments: Any) -> Any:

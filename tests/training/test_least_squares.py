@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from clebsch.data import Graph, collate
 from clebsch.errors import ConfigError, DataError
@@ -112,6 +113,12 @@ def test_the_ridge_is_chosen_by_validation(train_graphs: list[Graph], valid_grap
     losses = {row["ridge"]: row["valid_loss"] for row in result.history}
     assert result.ridge == min(losses, key=lambda ridge: losses[ridge])
     assert result.best_validation == losses[result.ridge]
+
+
+def test_a_negative_ridge_is_refused():
+    """It would take from the diagonal what a ridge adds."""
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        LeastSquaresConfig(ridges=(1e-8, -1e-6))
 
 
 def test_a_nonlinear_model_is_refused(train_graphs: list[Graph]):

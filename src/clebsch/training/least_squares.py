@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import torch
 from pydantic import Field
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+Ridge = Annotated[float, Field(ge=0)]
+
+
 class LeastSquaresConfig(StrictConfig):
     """Settings of the linear fit.
 
@@ -41,7 +44,7 @@ class LeastSquaresConfig(StrictConfig):
 
     energy_weight: float = Field(default=100.0, ge=0)
     forces_weight: float = Field(default=1.0, ge=0)
-    ridges: tuple[float, ...] = Field(default=(1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6), min_length=1)
+    ridges: tuple[Ridge, ...] = Field(default=(1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6), min_length=1)
     batch_size: int = Field(default=8, ge=1)
 
     @property
@@ -246,7 +249,7 @@ def _contract(slopes: torch.Tensor, gradients: torch.Tensor, centers: torch.Tens
     """
     counts = torch.bincount(centers, minlength=slopes.shape[2])
     position = torch.arange(len(centers), device=centers.device) - (counts.cumsum(0) - counts)[centers]
-    width = int(counts.max()) if len(centers) else 0
+    width = int(counts.max())
     slot = centers * width + position
     padded = gradients.new_zeros(3, gradients.shape[1], slopes.shape[2] * width, gradients.shape[3])
     padded = padded.index_copy(2, slot, gradients).unflatten(2, (slopes.shape[2], width))
