@@ -5,12 +5,16 @@
     python scripts/side_by_side.py botnet --peer-python PEER/bin/python --source botnet --data DATA
     python scripts/side_by_side.py nequip --peer-python PEER/bin/python --data DATA
     python scripts/side_by_side.py symmetrix --peer-python PEER/bin/python --source SYMMETRIX --systems water
+    python scripts/side_by_side.py symmetrix_xl --peer-python PEER/bin/python --systems acac water --dynamics
 
 ``PEER`` is an environment with the other code (mace-torch pins an e3nn of its own; pace and botnet need that e3nn, the
 authors' sources at ``--source``; symmetrix needs mace-torch and the folder that holds its compiled package, and is
 timed in float64, its only precision without Kokkos). Both codes run in processes of their own, in turn, round by round,
 so that a drift of the machine's speed hits both; medians over all rounds are printed, and their ratio. Systems:
 ``acac`` and ``3bpa``, batches of five of the training set in ``--data``; ``water``, 648 atoms, energy and forces.
+
+With ``--dynamics`` (mace and symmetrix_xl), what is timed are energy and forces through the ASE calculator of either
+code, atoms displaced a little before every call, and ours also as a compiled library.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 FILES = {"acac": "dataset_acac/train_300K.xyz", "3bpa": "dataset_3BPA/train_300K.xyz"}
-PEERS = ("mace", "nequip", "pace", "botnet", "symmetrix")
+PEERS = ("mace", "nequip", "pace", "botnet", "symmetrix", "symmetrix_xl")
+LIBRARY = "library"  # ours, compiled
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,11 +52,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--spline-intervals", type=int, default=128, help="of clebsch's radial weights; 0 for none")
     parser.add_argument("--compiled", action="store_true", help="the other code through torch.compile where it can")
+    parser.add_argument("--dynamics", action="store_true", help="time the ASE calculators, and our compiled library")
     parser.add_argument("--keep-memory", action="store_true", help="tune the allocator of both codes alike")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per process")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--worker", choices=["clebsch", *PEERS], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=["clebsch", LIBRARY, *PEERS], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -61,16 +67,18 @@ def main() -> None:
         print(json.dumps(work(arguments)))
         return
     pythons = {"clebsch": sys.executable, arguments.peer: arguments.peer_python}
+    if arguments.dynamics:
+        pythons[LIBRARY] = sys.executable
     workers = {code: (python, code, arguments.threads) for code, python in pythons.items()}
     rounds = [{code: run_worker(*worker) for code, worker in workers.items()} for _ in range(arguments.rounds)]
     memory = "allocator tuned" if arguments.keep_memory else "allocator as it is"
     print(f"{' '.join(sys.argv[1:])}\n{processor()}, {arguments.dtype}, threads: {arguments.threads}, {memory}")
     print("versions", {code: rounds[0][code].pop("versions") for code in pythons})
     for name in (name for name in rounds[0]["clebsch"] if name in rounds[0][arguments.peer]):
-        times = {code: [t for r in rounds for t in r[code][name]] for code in pythons}
-        ours, theirs = (statistics.median(times[code]) for code in pythons)
-        shown = f"clebsch {1e3 * ours:9.2f} ms, {arguments.peer} {1e3 * theirs:9.1f} ms"
-        print(f"{name:24s} {shown}, ratio {theirs / ours:6.1f}")
+        times = {code: statistics.median(t for r in rounds for t in r[code][name]) for code in pythons}
+        shown = ", ".join(f"{code} {1e3 * seconds:9.2f} ms" for code, seconds in times.items())
+        ours = {code: times[arguments.peer] / seconds for code, seconds in times.items() if code != arguments.peer}
+        print(f"{name:24s} {shown}, ratio {', '.join(f'{ratio:.1f} ({code})' for code, ratio in ours.items())}")
 
 
 def run_worker(python: str, code: str, threads: int) -> dict[str, Any]:
@@ -95,15 +103,28 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.keep_memory:
         keep_freed_memory()
     sys.path.insert(0, str(HERE))
-    module = importlib.import_module(f"peers.{'ours' if arguments.worker == 'clebsch' else arguments.worker}")
+    ours = arguments.worker in ("clebsch", LIBRARY)
+    module = importlib.import_module(f"peers.{'ours' if ours else arguments.worker}")
     results: dict[str, Any] = {}
     for system in arguments.systems:
         frames = read_frames(system, arguments.data)
-        calls = module.calls(arguments, frames, system)
+        calls = steps(module, arguments, frames) if arguments.dynamics else module.calls(arguments, frames, system)
         for task, call in calls.items():
             results[f"{system} {task}"] = time_call(call, arguments.repeats)
     results["versions"] = {"torch": torch.__version__, **module.versions()}
     return results
+
+
+def steps(module: Any, arguments: argparse.Namespace, frames: list[Any]) -> dict[str, Callable[[], Any]]:
+    """Energy and forces through an ASE calculator, atoms displaced a little before every call."""
+    atoms, generator = frames[0].copy(), np.random.default_rng(0)
+    atoms.calc = module.calculator(arguments, frames)
+
+    def step() -> None:
+        atoms.positions += generator.normal(scale=1e-3, size=atoms.positions.shape)
+        atoms.get_forces()
+
+    return {"step": step}
 
 
 def read_frames(system: str, data: str | None) -> list[Any]:

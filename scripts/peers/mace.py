@@ -42,6 +42,16 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
     return found
 
 
+def calculator(arguments: Any, frames: list[Any]) -> Any:
+    from mace.calculators import MACECalculator
+
+    torch.set_default_dtype(getattr(torch, arguments.dtype))
+    numbers = sorted({int(number) for frame in frames for number in frame.numbers})
+    return MACECalculator(
+        models=[build(arguments, len(numbers), numbers)], device="cpu", default_dtype=arguments.dtype
+    )
+
+
 def build(arguments: Any, num_elements: int, numbers: list[int]) -> Any:
     channels = arguments.channels or 128
     hidden = "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(arguments.L + 1))

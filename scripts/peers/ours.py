@@ -9,17 +9,19 @@ import torch
 from side_by_side import training_step
 
 from clebsch.data import Configuration
+from clebsch.deploy.ase import Calculator
 from clebsch.models import Potential, PotentialConfig
 from clebsch.models.presets import botnet, mace, nequip, pace
 from clebsch.version import __version__
 
 
+def calculator(arguments: Any, frames: list[Any]) -> Any:
+    compiled = arguments.worker == "library"
+    return Calculator(_potential(arguments, _elements(frames)), compiled=compiled, warn=False)
+
+
 def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[[], Any]]:
-    elements = tuple(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()}))
-    config = architecture(arguments, elements)
-    potential = Potential(
-        PotentialConfig(model=config), e0=dict.fromkeys(elements, 0.0), dtype=getattr(torch, arguments.dtype)
-    )
+    potential = _potential(arguments, _elements(frames))
     configurations = [Configuration.from_atoms(frame) for frame in frames]
     batch, single = potential.batch(configurations), potential.batch(configurations[:1])
 
@@ -33,9 +35,18 @@ def calls(arguments: Any, frames: list[Any], system: str) -> dict[str, Callable[
     return found
 
 
+def _elements(frames: list[Any]) -> tuple[str, ...]:
+    return tuple(sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()}))
+
+
+def _potential(arguments: Any, elements: tuple[str, ...]) -> Potential:
+    config, dtype = PotentialConfig(model=architecture(arguments, elements)), getattr(torch, arguments.dtype)
+    return Potential(config, e0=dict.fromkeys(elements, 0.0), dtype=dtype)
+
+
 def architecture(arguments: Any, elements: tuple[str, ...]) -> Any:
     splines = {"elements": elements, "spline_intervals": arguments.spline_intervals or None}
-    if arguments.peer in ("mace", "symmetrix"):
+    if arguments.peer in ("mace", "symmetrix", "symmetrix_xl"):
         config = mace(num_channels=arguments.channels or 128, L_max=arguments.L, num_radial=8, r_max=5.0, **splines)
     elif arguments.peer == "pace":
         config = pace(num_channels=arguments.channels or 256, L_max=2, num_radial=4, r_max=5.0, **splines)

@@ -131,10 +131,16 @@ def triclinic() -> Atoms:
     return atoms
 
 
-def acetylacetone_like() -> Atoms:
+def ethanol() -> Atoms:
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.05, seed=0)
     return atoms
+
+
+def liquid() -> Atoms:
+    """Twenty-seven molecules of water."""
+    frame = water(81)
+    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
 
 
 def check_against_ase(lammps: Lammps, potential: Potential, atoms: Atoms, ranks: Sequence[int], newton: str) -> None:
@@ -162,7 +168,7 @@ def check_against_ase(lammps: Lammps, potential: Potential, atoms: Atoms, ranks:
 @pytest.mark.parametrize(
     "model", [name if name == "pace" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
-@pytest.mark.parametrize("system", [acetylacetone_like, triclinic])
+@pytest.mark.parametrize("system", [ethanol, triclinic, liquid])
 def test_ranks(lammps: Lammps, model: str, system):
     """A molecule leaves ranks without atoms; every atom of the crystal is its own neighbour."""
     check_against_ase(lammps, MODELS[model](), system(), (1, 2, 4), "")
@@ -214,6 +220,24 @@ def test_energy_is_conserved(soft_water: Lammps):
     rows = thermo(soft_water.run(WATER_RUN + "fix move all nve\nthermo 20\nrun 100\n", 2))
     assert np.ptp(rows[:, 1]) > 1e-3
     assert np.ptp(rows[:, 3]) < 0.01 * np.ptp(rows[:, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_a_thousand_steps_at_constant_pressure(soft_water: Lammps, ranks: int):
+    """The cell has changed, atoms have moved between ranks, and what LAMMPS has is still what ASE computes."""
+    text = WATER_RUN + "fix move all npt temp 100 100 0.02 iso 0 0 0.2\nthermo 500\nrun 1000\n"
+    text += "dump last all custom 1 dump id x y z fx fy fz\ndump_modify last sort id format float %.17g\n"
+    text += "variable side equal lx\nthermo_style custom pe v_side\nthermo_modify format float %.17g\nrun 0\n"
+    output = soft_water.run(text, ranks)
+    energy, side = thermo(output.split("v_side")[-1])[-1]
+    frame, atoms = soft_water.frame(), liquid()
+    assert abs(side - atoms.cell.lengths()[0]) > 1e-3
+    atoms.set_cell([side] * 3)
+    atoms.positions = frame[:, 1:4]
+    atoms.calc = clebsch.Calculator(soft_water.folder / "potential.so")
+    assert energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert np.abs(frame[:, 4:] - atoms.get_forces()).max() < 1e-10 * np.abs(atoms.get_forces()).max()
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
