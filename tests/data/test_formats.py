@@ -140,6 +140,16 @@ def test_output_of_vasp_that_is_cut_off(write: Write, name: str, text: str):
         read_configurations(write(text, name=name))
 
 
+def test_units_of_this_library_are_one():
+    """The CODATA values of the others are those of ASE, 2014."""
+    from clebsch.data.units import TABLES
+
+    assert TABLES["dipole"]["e Å"] == TABLES["length"]["Å"] == TABLES["energy"]["eV"] == 1.0
+    assert TABLES["dipole"]["Debye"] == pytest.approx(0.2081943, rel=1e-6)
+    assert TABLES["energy"]["kcal/mol"] == pytest.approx(0.0433641, rel=1e-5)
+    assert TABLES["stress"]["GPa"] == pytest.approx(1 / 160.21766, rel=1e-6)
+
+
 def test_units_of_a_file(write: Write):
     """Every length, energy and label is converted, wherever it stands, and no other number."""
     extra = 'Lattice="20 0 0 0 20 0 0 0 20" pbc="T T T" stress="1 0 0 0 1 0 0 0 1" other=3.0'

@@ -15,9 +15,10 @@ from ase.build import bulk
 from ase.io.trajectory import Trajectory
 
 from clebsch import Calculator, Potential, PotentialConfig, presets
-from clebsch.data import Configuration, build_graphs, collate
+from clebsch.data import Configuration, build_graph, build_graphs, collate
 from clebsch.errors import DataError, ExplodedError, ExtrapolationWarning
 from clebsch.models import Domain, load_potential, save_potential
+from clebsch.models.domain import SIZE
 
 ELEMENTS = ("Cu", "Au")
 R_MAX = 3.5
@@ -80,6 +81,15 @@ def test_close_pairs_are_named(domain: Domain):
     assert found is not None
     assert re.match(r"(Au-Cu|Cu-Au) \(atoms (0, 1|1, 0)\) 1.79 Å apart; training: at least 2\.\d\d Å", found)
     assert "Cu-Au" in domain.shortest_distances()
+
+
+def test_of_close_pairs_the_most_unusual_is_named():
+    """Not the shortest, which may be usual: H-H at 0.72 Å and C-C at 1.2 Å."""
+    shortest, nothing = np.array([[0.7, 1.0], [1.0, 1.4]]), np.zeros((2, SIZE))
+    domain = Domain(("H", "C"), 4.0, shortest, nothing, np.stack([np.eye(SIZE)] * 2) * 1e-9)
+    atoms = Atoms("H2C2", [[0, 0, 0], [0.72, 0, 0], [3, 0, 0], [4.2, 0, 0]])
+    found = domain.leaves(collate([build_graph(Configuration.from_atoms(atoms), ("H", "C"), 4.0)]))
+    assert found is not None and found.startswith("C-C (atoms 2, 3) 1.20 Å apart; training: at least 1.40 Å")
 
 
 def test_the_calculator_warns_once(potential: Potential):

@@ -317,6 +317,13 @@ def test_displaced_atoms_are_no_copies() -> None:
     assert "copies" not in {item.check for item in examine({"train": frames}).of_level("error", "warning", "note")}
 
 
+def test_frames_that_stand_twice_are_told_of_their_own_set(crystals: Frames) -> None:
+    found = examine({"train": [*crystals[:10], crystals[3]], "valid": crystals[10:14]}).findings
+    copies = [(finding.subject, finding.text) for finding in found if finding.check == "copies"]
+    assert [subject for subject, _ in copies] == ["train"] and "1 configurations stand several times" in copies[0][1]
+    assert [finding.level for finding in found if finding.check == "digits"] == ["ok", "ok"]
+
+
 def test_frames_of_two_sets_are_found(molecules: Frames) -> None:
     turned = molecules[3].to_atoms()
     turned.rotate(40, (1, 2, 3))
