@@ -27,5 +27,9 @@ NO_LAMMPS = _missing(
     }
 )
 
+ENGINES = {"torch_sim": "torch-sim-atomistic", "openmm": "openmm", "ipi": "ipi"}
+NO_ENGINES = _missing({f"package {name}": importlib.util.find_spec(module) for module, name in ENGINES.items()})
+
 needs_compiler = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+needs_engines = pytest.mark.skipif(bool(NO_ENGINES), reason=NO_ENGINES)
 needs_lammps = pytest.mark.skipif(bool(NO_LAMMPS), reason=NO_LAMMPS)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from programs import needs_compiler, needs_lammps
+from programs import needs_compiler, needs_engines, needs_lammps
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
@@ -35,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
-MARKS = {"compiled.md": needs_compiler, "lammps.md": needs_lammps}
+MARKS = {"compiled.md": needs_compiler, "lammps.md": needs_lammps, "engines.md": needs_engines}
 
 
 @pytest.mark.parametrize(
