@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clebsch.deploy.ase import Calculator
     from clebsch.deploy.hessian import hessian, hessian_vector_product, vibrations
     from clebsch.deploy.predict import predict
+    from clebsch.dynamics import md, relax
     from clebsch.evaluation import evaluate
     from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import save_potential as save
@@ -50,9 +51,11 @@ _HOME = {
     "hessian": "clebsch.deploy.hessian",
     "hessian_vector_product": "clebsch.deploy.hessian",
     "load": "clebsch.pretrained",
+    "md": "clebsch.dynamics",
     "predict": "clebsch.deploy.predict",
     "presets": "clebsch.models",
     "read": "clebsch.data:read_configurations",
+    "relax": "clebsch.dynamics",
     "save": "clebsch.models.serialization:save_potential",
     "train": "clebsch.run:run",
     "vibrations": "clebsch.deploy.hessian",
@@ -74,9 +77,11 @@ __all__ = [
     "hessian",
     "hessian_vector_product",
     "load",
+    "md",
     "predict",
     "presets",
     "read",
+    "relax",
     "save",
     "train",
     "vibrations",
