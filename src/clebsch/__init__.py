@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from clebsch.data import Configuration, LabelKeys
     from clebsch.data import read_configurations as read
     from clebsch.deploy.ase import Calculator
+    from clebsch.deploy.hessian import hessian, hessian_vector_product, vibrations
     from clebsch.deploy.predict import predict
+    from clebsch.dynamics import md, relax
     from clebsch.evaluation import evaluate
     from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import save_potential as save
@@ -46,12 +48,17 @@ _HOME = {
     "RunResult": "clebsch.run",
     "diagnose": "clebsch.run:diagnose",
     "evaluate": "clebsch.evaluation",
+    "hessian": "clebsch.deploy.hessian",
+    "hessian_vector_product": "clebsch.deploy.hessian",
     "load": "clebsch.pretrained",
+    "md": "clebsch.dynamics",
     "predict": "clebsch.deploy.predict",
     "presets": "clebsch.models",
     "read": "clebsch.data:read_configurations",
+    "relax": "clebsch.dynamics",
     "save": "clebsch.models.serialization:save_potential",
     "train": "clebsch.run:run",
+    "vibrations": "clebsch.deploy.hessian",
 }
 
 __all__ = [
@@ -67,12 +74,17 @@ __all__ = [
     "__version__",
     "diagnose",
     "evaluate",
+    "hessian",
+    "hessian_vector_product",
     "load",
+    "md",
     "predict",
     "presets",
     "read",
+    "relax",
     "save",
     "train",
+    "vibrations",
 ]
 
 

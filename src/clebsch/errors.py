@@ -35,7 +35,16 @@ class FolderInUseError(ClebschError):
 
 
 class ExplodedError(ClebschError):
-    """A trajectory has left what can be computed."""
+    """A trajectory has left what can be computed.
+
+    Args:
+        message: what became of it, and the cure.
+        reason: what went wrong, alone.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class ExtrapolationWarning(UserWarning):

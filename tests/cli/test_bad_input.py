@@ -264,3 +264,22 @@ def test_a_folder_or_a_name_where_a_potential_is_expected(
     assert_names(error(capsys, "evaluate", tmp_path, alloy_file, status=2), "is a folder without", "potential.safe")
     assert_names(error(capsys, "evaluate", "acas", alloy_file, status=2), "'acas' is neither a file", "mean 'acac'?")
     assert_names(error(capsys, "evaluate", "acac", alloy_file), "atom 0 is Au", "(H, C, O)")
+
+
+def test_dynamics(capsys: pytest.CaptureFixture[str], tmp_path: Path, potential_file: Path, alloy_file: Path):
+    """What cannot be run is refused before a folder is made."""
+    out, water = tmp_path / "run", tmp_path / "water.xyz"
+    water.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH 0 0.96 0\n")
+    far = tmp_path / "far.xyz"
+    far.write_text("2\n\nCu 0 0 0\nAu 0 0 3\n")
+    run = ["--output", out]
+    message = error(capsys, "md", potential_file, alloy_file, *run, "--temperature", -3, status=2)
+    assert_names(message, "'temperature'", "greater than 0", "-3")
+    assert_names(error(capsys, "md", potential_file, water, *run), "atom 0 is O", "(Cu, Au)")
+    assert_names(error(capsys, "md", potential_file, far, *run, "--ensemble", "npt"), "npt needs a cell", "pbc")
+    assert_names(error(capsys, "md", potential_file, tmp_path / "no.xyz", *run), "no.xyz", "no such file")
+    assert_names(error(capsys, "md", "acas", alloy_file, *run, status=2), "Did you mean 'acac'")
+    assert_names(error(capsys, "relax", potential_file, far, *run, "--cell"), "Relaxation of the cell needs", "pbc")
+    name = tmp_path / "relaxed.nonsense"
+    assert_names(error(capsys, "relax", potential_file, far, "--output", name, "--steps", 0), name, "relaxed.xyz")
+    assert not out.exists() and not name.exists()

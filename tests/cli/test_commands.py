@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import pytest
 import torch
 import yaml
+from ase.build import molecule
 
 from clebsch.cli import main
 from clebsch.models import Potential, PotentialConfig
@@ -63,7 +65,7 @@ def test_help_loads_nothing_heavy():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "doctor", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
+        "train", "doctor", "evaluate", "md", "relax", "info", "bench", "sweep", "benchmark", "report", "schema",
         "demo", "compile", "verify", "data", "lammps",
     ]  # fmt: skip
     expected = {
@@ -87,6 +89,32 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
         "compile": {"--output", "--cpu", "--dtype", "--splines", "--compiler", "--header"},
         "verify": set(),
         "lammps build": {"--output", "--lmp", "--headers", "--mpi", "--compiler"},
+        "md": {
+            "--output",
+            "--ensemble",
+            "--temperature",
+            "--pressure",
+            "--timestep",
+            "--steps",
+            "--seed",
+            "--velocities",
+            "--thermostat-time",
+            "--barostat-time",
+            "--every",
+            "--hottest",
+            "--dtype",
+            "--device",
+        },
+        "relax": {
+            "--output",
+            "--optimizer",
+            "--fmax",
+            "--steps",
+            "--cell",
+            "--pressure",
+            "--dtype",
+            "--device",
+        },
         "info": set(),
         "report": {"--output"},
         "sweep": {"--engine", "--processes", "--threads", "--address"},
@@ -219,3 +247,20 @@ def test_schema(capsys: pytest.CaptureFixture[str]):
     # The key that picks a form of a section is required in it, or an editor would take one form for another.
     assert "preset" in schema["$defs"]["pace_preset"]["required"]
     assert "method" in schema["$defs"]["LeastSquaresFit"]["required"]
+
+
+def test_relax_then_dynamics_that_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    ase.io.write(tmp_path / "start.xyz", molecule("CH3CH2OH"))
+    relaxed, run = tmp_path / "relaxed.xyz", tmp_path / "run"
+    printed = call(capsys, "relax", "ethanol", tmp_path / "start.xyz", "--output", relaxed, "--fmax", 0.02)
+    assert printed.startswith("converged after ") and f"Saved {relaxed}" in printed
+    assert "energy" in ase.io.read(relaxed).calc.results
+    with pytest.raises(SystemExit) as stopped:
+        main(["relax", "ethanol", str(relaxed), "--output", str(tmp_path / "b.xyz"), "--steps", "1", "--fmax", "1e-9"])
+    assert stopped.value.code == 1 and (tmp_path / "b.xyz").exists()
+    assert "NOT converged after 1 step:" in capsys.readouterr().out
+    arguments = ["md", "ethanol", relaxed, "--output", run, "--ensemble", "nve", "--temperature", 100, "--every", 5]
+    assert "temperature: " in call(capsys, *arguments, "--steps", 10)
+    assert "Goes on at step 10 of 20" in call(capsys, *arguments, "--steps", 20)
+    log = (run / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in log] == ["step", "0", "5", "10", "15", "20"]

@@ -32,6 +32,10 @@ app.add_typer(data_app, name="data")
 EnergyKey = Annotated[str, typer.Option(help="Name of the energies in the files.")]
 ForcesKey = Annotated[str, typer.Option(help="Name of the forces in the files.")]
 StressKey = Annotated[str, typer.Option(help="Name of the stress in the files.")]
+PotentialName = Annotated[str, typer.Argument(metavar="POTENTIAL", help="Saved potential, folder of a run, or acac.")]
+StructureFile = Annotated[Path, typer.Argument(metavar="STRUCTURE", help="File with atoms; its last frame is taken.")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")]
+Device = Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")]
 DipoleKey = Annotated[str, typer.Option(help="Name of the dipole in the files; none is read without.")]
 
 STATUS_ERROR, STATUS_USAGE = 1, 2
@@ -128,8 +132,8 @@ def evaluate(  # noqa: PLR0913
     forces_key: ForcesKey = "forces",
     stress_key: StressKey = "stress",
     dipole_key: DipoleKey = "",
-    dtype: Annotated[str, typer.Option(help="float32 or float64; as saved if not given.")] = "",
-    device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu",
+    dtype: Dtype = "",
+    device: Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Configurations per call.")] = 16,
 ) -> None:
     """Print the errors of a potential on labelled files."""
@@ -182,6 +186,74 @@ def pack(  # noqa: PLR0913
         processes=processes,
         console=console(),
     )
+
+
+@app.command()
+def md(  # noqa: PLR0913
+    potential: PotentialName,
+    structure: StructureFile,
+    output: Annotated[Path, typer.Option(help="Folder for the results; a run that was stopped in it goes on.")],
+    ensemble: Annotated[str, typer.Option(help="nve, langevin, bussi, npt or npt-cell.")] = "langevin",
+    temperature: Annotated[float, typer.Option(help="Of thermostat and first velocities, K.")] = 300.0,
+    pressure: Annotated[float, typer.Option(help="Of the barostat, GPa.")] = 0.0,
+    timestep: Annotated[float, typer.Option(help="fs.")] = 0.5,
+    steps: Annotated[int, typer.Option(help="Time steps in all.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of first velocities and thermostat.")] = 0,
+    velocities: Annotated[str, typer.Option(help="The first ones: draw them, or keep the structure's.")] = "draw",
+    thermostat_time: Annotated[float, typer.Option(help="Relaxation time of the thermostat, fs.")] = 100.0,
+    barostat_time: Annotated[float, typer.Option(help="Relaxation time of the barostat, fs.")] = 1000.0,
+    every: Annotated[int, typer.Option(help="Steps between frames and lines of the log.")] = 10,
+    hottest: Annotated[float, typer.Option(help="Stop above so many times the temperature.")] = 10.0,
+    dtype: Dtype = "",
+    device: Device = "cpu",
+) -> None:
+    """Run molecular dynamics; what is killed goes on bit for bit when it is called again."""
+    from clebsch.cli.show import console, show_trajectory
+    from clebsch.dynamics import md as run_dynamics
+
+    choices = dict(locals())
+    names = ("ensemble", "temperature", "pressure", "timestep", "steps", "seed", "velocities", "thermostat_time")
+    chosen = {name: choices[name] for name in (*names, "barostat_time", "every", "hottest")}
+    result = run_dynamics(
+        potential, structure, output, dtype=_torch_dtype(dtype), device=device, console=console(), **chosen
+    )
+    show_trajectory(result)
+
+
+@app.command()
+def relax(  # noqa: PLR0913
+    potential: PotentialName,
+    structure: StructureFile,
+    output: Annotated[Path, typer.Option(help="File of the relaxed structure, in a format that ASE writes.")],
+    optimizer: Annotated[str, typer.Option(help="bfgs, lbfgs (large systems) or fire.")] = "bfgs",
+    fmax: Annotated[float, typer.Option(help="Largest force that may be left, eV/Å.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps at most.")] = 500,
+    cell: Annotated[bool, typer.Option("--cell", help="Relax the cell too.")] = False,
+    pressure: Annotated[float, typer.Option(help="On the cell, GPa.")] = 0.0,
+    dtype: Dtype = "",
+    device: Device = "cpu",
+) -> None:
+    """Relax a structure; one that has not converged is written, with an error status."""
+    from clebsch.cli.show import console, show_relaxation
+    from clebsch.dynamics import relax as run_relaxation
+    from clebsch.dynamics.start import write_structure
+
+    result = run_relaxation(
+        potential,
+        structure,
+        dtype=_torch_dtype(dtype),
+        device=device,
+        console=console(),
+        optimizer=optimizer,
+        fmax=fmax,
+        steps=steps,
+        cell=cell,
+        pressure=pressure,
+    )
+    write_structure(result.atoms, output)
+    show_relaxation(result, output)
+    if not result.converged:
+        raise typer.Exit(STATUS_ERROR)
 
 
 @app.command()

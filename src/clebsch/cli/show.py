@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -17,6 +18,7 @@ from clebsch.progress import say
 if TYPE_CHECKING:
     from clebsch.data import Quantity
     from clebsch.doctor import Diagnosis
+    from clebsch.dynamics import Relaxation, Trajectory
     from clebsch.evaluation import Accuracy, Description
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
@@ -73,6 +75,32 @@ def show_accuracies(accuracies: Mapping[str, Accuracy], *, as_json: bool = False
     for quantity in QUANTITIES.values():
         if any(accuracy.of_element.get(quantity.metric("rmse")) for accuracy in accuracies.values()):
             out.print(_element_table(accuracies, quantity))
+
+
+def show_trajectory(result: Trajectory) -> None:
+    """Print means over the second half of a trajectory, and where its files are."""
+    half = len(result.log["step"]) // 2
+    units = {"total_energy_eV": "eV", "temperature_K": "K", "pressure_GPa": "GPa", "volume_A3": "Å³"}
+    for name, unit in units.items():
+        if name in result.log:
+            values = result.log[name][half:]
+            label = name.rpartition("_")[0].replace("_", " ")
+            say(console(), f"{label}: {values.mean():.6g} ± {values.std():.2g} {unit} (second half)")
+    say(console(), f"Saved {result.directory}")
+
+
+def show_relaxation(result: Relaxation, path: Path) -> None:
+    """Print whether a relaxation converged, and where its structure is."""
+    before, after = result.energies
+    said = "converged" if result.converged else "NOT converged"
+    steps = f"{result.steps:,} step{'' if result.steps == 1 else 's'}"
+    say(
+        console(),
+        [
+            f"{said} after {steps}: forces up to {result.fmax:.3g} eV/Å, energy {before:.6f} → {after:.6f} eV",
+            f"Saved {path}",
+        ],
+    )
 
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green", "not checked": "dim"}

@@ -173,7 +173,8 @@ class Calculator(AseCalculator):
         return ExplodedError(
             f"The trajectory has exploded after {self._calls} evaluations: {reason} The last frame with finite forces "
             "is `last_good` of the calculator. Start from relaxed positions, take a shorter time step, or train on "
-            "such configurations."
+            "such configurations.",
+            reason,
         )
 
 

@@ -1,0 +1,9 @@
+"""Potentials at work: molecular dynamics, relaxation, phonons, from a structure to files that say what was done."""
+
+from __future__ import annotations
+
+from clebsch.dynamics.config import MDConfig
+from clebsch.dynamics.relaxation import Relaxation, relax
+from clebsch.dynamics.trajectory import Trajectory, md
+
+__all__ = ["MDConfig", "Relaxation", "Trajectory", "md", "relax"]
