@@ -122,6 +122,8 @@ def mace_frame(model, settings, frame, head, inputs):
     numbers, positions = np.array(frame["numbers"]), np.array(frame["positions"], dtype=float).reshape(-1, 3)
     cell, pbc = np.array(frame["cell"], dtype=float), tuple(bool(one) for one in frame["pbc"])
     edges, shifts, unit_shifts, searched = search(positions, float(model.r_max), pbc, cell.copy())
+    if unknown := set(numbers.tolist()) - set(settings["atomic_numbers"]):
+        raise SystemExit(f"a frame has the atomic numbers {sorted(unknown)}, which the model does not know")
     one_hot = (numbers[:, None] == np.array(settings["atomic_numbers"])).astype(float)
     data = {
         "positions": torch.tensor(positions),
