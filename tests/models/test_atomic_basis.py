@@ -10,7 +10,8 @@ import torch
 
 from clebsch.data import Batch
 from clebsch.models import MultiACE, MultiACEConfig
-from clebsch.models.one_particle_basis import AtomicBasis, EdgeFeatures
+from clebsch.models.edge_embedding import EdgeFeatures
+from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.potential import edge_vectors
 from clebsch.o3 import Irreps
 from clebsch.ops import ConvolutionDescriptor, get_backend

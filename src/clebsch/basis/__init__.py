@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from clebsch.basis.booster import BoosterConfig, EdgeBooster
 from clebsch.basis.cutoff import CutoffConfig, PolynomialCutoff, SmoothCutoff, cutoff_function
+from clebsch.basis.distance_transform import (
+    AgnesiTransform,
+    DistanceTransform,
+    DistanceTransformConfig,
+    SoftTransform,
+    atomic_radii,
+)
+from clebsch.basis.element_mlp import ElementMLP
 from clebsch.basis.radial_basis import (
     BasisFunctions,
     Bessel,
@@ -17,12 +25,16 @@ from clebsch.basis.radial_model import RadialConfig, RadialModel
 from clebsch.basis.spline import SplineGrid
 
 __all__ = [
+    "AgnesiTransform",
     "BasisFunctions",
     "Bessel",
     "BoosterConfig",
     "Chebyshev",
     "CutoffConfig",
+    "DistanceTransform",
+    "DistanceTransformConfig",
     "EdgeBooster",
+    "ElementMLP",
     "ExpBernstein",
     "Gaussian",
     "PolynomialCutoff",
@@ -31,6 +43,8 @@ __all__ = [
     "RadialConfig",
     "RadialModel",
     "SmoothCutoff",
+    "SoftTransform",
     "SplineGrid",
+    "atomic_radii",
     "cutoff_function",
 ]

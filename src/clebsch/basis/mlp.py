@@ -1,4 +1,4 @@
-"""Bias-free perceptrons with unit-variance activations; weights of unit variance, scaled in the forward pass."""
+"""Perceptrons with unit-variance activations; weights of unit variance, scaled in the forward pass."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "tanh": torch.tanh,
     "abs": torch.abs,
+    "sigmoid": torch.sigmoid,
 }
 
 
@@ -61,17 +62,28 @@ def normal(
 
 
 class MLP(nn.Module):
-    r"""Perceptron :math:`x_{t+1} = c\,\mathrm{SiLU}(x_t W_t / \sqrt{n_t})`, the last layer linear; no biases: f(0) = 0.
+    r"""Perceptron :math:`x_{t+1} = c\,\mathrm{SiLU}(x_t W_t / \sqrt{n_t})`, the last layer linear; f(0) = 0 without biases.
 
     Args:
         sizes: widths n_t from input to output, at least two.
         dtype: of the weights.
         generator: source of the initial weights.
+        bias: whether every map but the first adds a bias, at first zero.
     """
 
-    def __init__(self, sizes: Sequence[int], dtype: torch.dtype, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        dtype: torch.dtype,
+        generator: torch.Generator | None = None,
+        *,
+        bias: bool = False,
+    ) -> None:
         super().__init__()
         self.weights = nn.ParameterList([normal(shape, dtype, generator) for shape in pairwise(sizes)])
+        self.biases = nn.ParameterList()
+        for size in sizes[2:] if bias else ():
+            self.biases.append(nn.Parameter(torch.zeros(size, dtype=dtype)))
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """[..., sizes[0]] to [..., sizes[-1]]."""
@@ -79,11 +91,13 @@ class MLP(nn.Module):
 
     def hidden(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch width"]:
         """All but the last layer: [..., sizes[0]] to [..., sizes[-2]]."""
-        for weight in list(self.weights)[:-1]:
-            x = activate("silu", x @ (weight / weight.shape[0] ** 0.5))
+        for index, weight in enumerate(list(self.weights)[:-1]):
+            x = x @ (weight / weight.shape[0] ** 0.5)
+            x = activate("silu", x + self.biases[index - 1] if index and len(self.biases) else x)
         return x
 
     def output(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch outputs"]:
         """The last layer, which is linear: [..., sizes[-2]] to [..., sizes[-1]]."""
         weight = self.weights[-1]
-        return x @ (weight / weight.shape[0] ** 0.5)
+        x = x @ (weight / weight.shape[0] ** 0.5)
+        return x + self.biases[-1] if len(self.biases) else x

@@ -188,6 +188,43 @@ def pack(  # noqa: PLR0913
     )
 
 
+@app.command("import")
+def import_model(  # noqa: PLR0913
+    code: Annotated[str, typer.Argument(metavar="CODE", help="mace, pace, botnet or nequip.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Its pickle, or a safetensors state_dict.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Potential to write.")],
+    trust: Annotated[bool, typer.Option("--trust", help="Unpickle the checkpoint, which runs what it says.")] = False,
+    python: Annotated[str, typer.Option(help="Python that has the published code.")] = sys.executable,
+    head: Annotated[str, typer.Option(help="Head that is loaded by default; the first if not given.")] = "",
+    elements: Annotated[str, typer.Option(help="Elements to read, as H,C,O; all if not given.")] = "",
+    inputs: Annotated[str, typer.Option(help="Inputs of structures, as total_charge=0,total_spin=1.")] = "",
+    frames: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="Structures to compare besides the examples; may be given several times."),
+    ] = None,
+    settings: Annotated[Optional[Path], typer.Option(help="JSON with settings that the checkpoint lacks.")] = None,  # noqa: UP045
+    spline: Annotated[int, typer.Option(help="Intervals of splines; 0 for the exact networks.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Import a model of a published code, and show how far its energies, forces and stresses are from the code's own."""
+    from clebsch.cli.show import show_import
+    from clebsch.config import parse_config
+    from clebsch.interop.importing import ImportOptions, import_published, read_settings
+
+    given = {
+        "trust": trust,
+        "python": python,
+        "head": head or None,
+        "elements": tuple(elements.split(",")) if elements else (),
+        "inputs": {name: int(value) for name, value in _pairs(inputs, "--inputs", value="an integer").items()},
+        "frames": tuple(str(path) for path in frames or ()),
+        "settings": {} if settings is None else read_settings(settings),
+        "spline_intervals": spline or None,
+    }
+    options = parse_config(ImportOptions, given, "The command line")
+    show_import(import_published(code, checkpoint, output, options), output, as_json=json)
+
+
 @app.command()
 def md(  # noqa: PLR0913
     potential: PotentialName,
@@ -380,13 +417,15 @@ def _keys(energy: str, forces: str, stress: str, dipole: str = "") -> LabelKeys:
     return LabelKeys(energy=energy or None, forces=forces or None, stress=stress or None, dipole=dipole or None)
 
 
-def _pairs(text: str, option: str, key: str = "") -> dict[str, str]:
-    """``a=b,c=d`` as a mapping, whose keys may have to be numbers."""
+def _pairs(text: str, option: str, key: str = "", value: str = "") -> dict[str, str]:
+    """``a=b,c=d`` as a mapping, whose keys may have to be numbers, and whose values integers."""
     pairs = [item.partition("=") for item in text.split(",") if item]
-    for name, sign, value in pairs:
-        if not (name and sign and value) or (key and not name.isdecimal()):
-            raise ConfigError(f"{option}: expected {key or 'a name'}=value, separated by commas, got '{text}'.")
-    return {name: value for name, _, value in pairs}
+    for name, sign, found in pairs:
+        wrong = (key and not name.isdecimal()) or (value and not found.removeprefix("-").isdecimal())
+        if wrong or not (name and sign and found):
+            shown = f"{key or 'a name'}={value or 'value'}"
+            raise ConfigError(f"{option}: expected {shown}, separated by commas, got '{text}'.")
+    return {name: found for name, _, found in pairs}
 
 
 def _torch_dtype(name: str) -> torch.dtype | None:

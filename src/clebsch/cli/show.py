@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from clebsch.doctor import Diagnosis
     from clebsch.dynamics import Relaxation, Trajectory
     from clebsch.evaluation import Accuracy, Description
+    from clebsch.interop import ImportReport
     from clebsch.run import RunResult
     from clebsch.timing import BenchResult
 
 
 LOG_WIDTH = 120  # columns of tables in a file
+PARITY = ("energy", "forces", "stress", "layers")
 HEAD, TAIL = 8, 2  # lines of a long error message that are shown
 
 
@@ -127,6 +129,27 @@ def show_diagnosis(found: Diagnosis, *, as_json: bool = False) -> None:
             ]
             table.add_row(Text(level, style=STYLES[level]), Text(subject), Text(", ".join(names)))
     console().print(table)
+
+
+def show_import(report: ImportReport, output: Path, *, as_json: bool = False) -> None:
+    """Print how far an imported potential is from the code it comes from, and where it is."""
+    if as_json:
+        show_json(report.as_json())
+        return
+    table = _table(f"largest relative differences to {report.source}", "head", "frame", "atoms", *PARITY)
+    for entry in report.parity:
+        values = [getattr(entry.difference, name) for name in PARITY]
+        cells = ["–" if value is None else f"{value:.0e}" for value in values]
+        table.add_row(entry.head or "–", entry.frame, str(entry.atoms), *cells)
+    lines = [f"Read in a process with: {report.confinement}"] if report.confinement else []
+    if not report.parity:
+        lines.append("The file has no frames that the code has evaluated: nothing was compared.")
+    if len(report.heads) > 1:
+        lines.append(f"Heads: {', '.join(report.heads)}; the first is loaded by default")
+    out = console()
+    if report.parity:
+        out.print(table)
+    say(out, [*lines, f"Saved {output}"])
 
 
 def show_bench(result: BenchResult, *, as_json: bool = False) -> None:

@@ -15,7 +15,8 @@ from clebsch.basis.mlp import MLP
 from clebsch.models import MultiACEConfig
 from clebsch.models.layer import Layer
 from clebsch.models.linear import IrrepsLinear
-from clebsch.models.one_particle_basis import AtomicBasis, EdgeEmbedding
+from clebsch.models.edge_embedding import EdgeEmbedding
+from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.o3 import clebsch_gordan
 from clebsch.ops import ConvolutionDescriptor, ProductBasisDescriptor
@@ -88,7 +89,9 @@ def product_flops(descriptor: ProductBasisDescriptor, channels: int) -> int:
 
 
 def _atomic_basis_per_atom(basis: AtomicBasis) -> int:
-    linears = (basis.linear_up, basis.mixing, basis.element_mixing)
+    linears = [basis.linear_up, basis.mixing, basis.element_mixing]
+    if basis.gate is not None:
+        linears += [basis.gate.residual, basis.gate.mixing]
     return sum(_linear(linear) for linear in linears if linear is not None)
 
 
@@ -114,6 +117,9 @@ def _radial(radial: RadialModel) -> int:
     paths, channels = radial.shape
     if radial.config.kind == "linear":
         return 2 * radial.num_basis * paths * channels
+    if radial.config.kind == "mlp_elements":
+        network = radial.element_mlp
+        return 2 * network.input.numel() + sum(2 * weight.numel() for weight in network.weights)
     return _mlp(radial.mlp) + (2 * paths * channels if radial.config.kind == "mlp_pair" else 0)
 
 

@@ -27,7 +27,7 @@ def product_parameters(source: Source, name: str, layer: Layer) -> Parameters:
     r"""Weights of the product basis, :math:`w_p = \sum_\eta w_\eta \langle U_\eta, C_p \rangle / (2L + 1)`.
 
     Args:
-        source: has the weights [elements, eta, channels] of every irrep and order and, where the checkpoint kept them,
+        source: has the weights [elements or 1, eta, channels] of every irrep and order and, where the checkpoint kept them,
             the couplings U themselves, which are then used.
         name: of the published module.
         layer: ours.
@@ -49,6 +49,8 @@ def product_parameters(source: Source, name: str, layer: Layer) -> Parameters:
                 f"{source.code}: the weights of {part} are for {weights.shape[1]} couplings of {block.nu} factors, not "
                 f"for e3nn's {len(overlap)}; they belong to reduced couplings. Keep U_matrix_{block.nu} in the state."
             )
+        weights = weights if len(weights) == 1 else weights[source.kept]  # one for all elements: agnostic
+        weights = np.broadcast_to(weights, (len(source.kept), *weights.shape[1:]))
         parameters[f"product_basis.weights.{index}"] = np.einsum("ep,zek->zpk", overlap, weights)
     return parameters
 

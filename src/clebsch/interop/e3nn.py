@@ -16,8 +16,8 @@ from clebsch.interop.published import Array, Source
 from clebsch.o3 import Irrep, Irreps
 
 # The factors c with mean((c f(z))^2) = 1 of e3nn are Monte-Carlo means over a million seeded normal numbers, so the
-# published models contain these numbers and not the integrals (which are 1.67653 and 1.59254).
-ACTIVATION_SCALE = {"silu": 1.6791767923989418, "tanh": 1.5937334472592695}
+# published models contain these numbers and not the integrals (which are 1.67653, 1.59254 and 1.84616).
+ACTIVATION_SCALE = {"silu": 1.6791767923989418, "tanh": 1.5937334472592695, "sigmoid": 1.8467055342154763}
 
 # Triples of degrees, in any order, whose real coupling tensor has the other sign in e3nn before 0.5; all sums are odd.
 CHANGED_SIGNS = frozenset(

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from clebsch.basis import Bessel
+from clebsch.basis import Bessel, Gaussian, PolynomialCutoff
 from clebsch.config import parse_config
+from clebsch.errors import CheckpointError
 from clebsch.interop.e3nn import (
     Path,
     element_maps,
@@ -44,11 +45,22 @@ def r_max_of(source: Source) -> float:
     return float(source.weight("radial_embedding.cutoff_fn.r_max", 1)[0])
 
 
-def radial_basis(source: Source) -> Bessel:
-    """Bessel functions times the polynomial cutoff; trainable where the frequencies are no longer n pi / r_max."""
-    frequencies = source.weight("radial_embedding.bessel_fn.bessel_weights", -1)
+def radial_basis(source: Source) -> Bessel | Gaussian:
+    """Functions times the polynomial cutoff; trainable where Bessel frequencies are no longer n pi / r_max.
+
+    Raises:
+        ConfigError: other functions.
+        CheckpointError: the centres of Gaussians are not evenly from 0 to r_max.
+    """
+    name, r_max = "radial_embedding.bessel_fn", r_max_of(source)
     p = int(source.weight("radial_embedding.cutoff_fn.p", 1)[0])
-    return bessel_config(frequencies, r_max_of(source), p)
+    if source.optional("radial_type", "bessel") == "bessel":
+        return bessel_config(source.weight(f"{name}.bessel_weights", -1), r_max, p)
+    source.choice("radial_type", ["bessel", "gaussian"])
+    centres = source.weight(f"{name}.gaussian_weights", -1)
+    if not np.allclose(centres, np.linspace(0, r_max, len(centres)), rtol=1e-6, atol=1e-6):
+        raise CheckpointError(f"{source.code}: '{name}.gaussian_weights' were trained; only even centres can be read.")
+    return Gaussian(num=len(centres), cutoff=PolynomialCutoff(p=p))
 
 
 def model_config(source: Source, layers: Sequence[dict[str, Any]], **others: Any) -> MultiACEConfig:
@@ -71,15 +83,16 @@ def model_config(source: Source, layers: Sequence[dict[str, Any]], **others: Any
 
 def shared_parameters(source: Source, config: MultiACEConfig) -> Parameters:
     """Embedding of the elements and, where trained, the Bessel frequencies."""
-    shape = (len(config.elements), config.num_channels)
-    parameters = {"embedding": source.weight("node_embedding.linear.weight", *shape) / len(config.elements) ** 0.5}
+    count = len(source.all_elements())
+    embedding = source.weight("node_embedding.linear.weight", count, config.num_channels) / count**0.5
+    parameters = {"embedding": embedding[source.kept]}
     if config.radial_basis.trained():
         parameters["edges.radial_basis.constants"] = source.weight("radial_embedding.bessel_fn.bessel_weights", -1)
     return parameters
 
 
 def empty_potential(source: Source, config: MultiACEConfig) -> Potential:
-    """Potential with the published E0, scale and shift, its model still random."""
+    """Potential with the published E0, scale and shift, its model still random (BOTNet, PACE)."""
     return Potential(
         PotentialConfig(model=config),
         e0=per_element(source, "atomic_energies_fn.atomic_energies", config.elements, default=0.0),
@@ -125,28 +138,39 @@ def interaction_parameters(
         outputs: irreps that the published layer returns.
     """
     name, basis, channels = f"interactions.{index}", layer.atomic_basis, config.num_channels
-    ours = paths_of(basis.descriptor)
-    features = dict.fromkeys(layer.features, channels)
-    up = linear_maps(source.weight(f"{name}.linear_up.weight"), features, features)
+    sent, ours = sent_channels(config, layer), paths_of(basis.descriptor)
     radial = perceptron(source, f"{name}.conv_tp_weights")
-    radial[-1] = arrange_radial(radial[-1], published, ours, channels=channels, old_signs=source.old_signs)
-    rows = {irrep: channels * count for irrep, count in sorted(Counter(path[2] for path in published).items())}
+    radial[-1] = arrange_radial(radial[-1], published, ours, channels=sent, old_signs=source.old_signs)
+    rows = {irrep: sent * count for irrep, count in sorted(Counter(path[2] for path in published).items())}
     reached = dict.fromkeys(rows, channels)
-    mixing = arrange_rows(linear_maps(source.weight(f"{name}.linear.weight"), rows, reached), published, ours, channels)
+    mixing = arrange_rows(linear_maps(source.weight(f"{name}.linear.weight"), rows, reached), published, ours, sent)
     skip = element_maps(
         source.weight(f"{name}.skip_tp.weight"),
-        features if layer.residual else reached,
+        dict.fromkeys(layer.features, channels) if layer.residual else reached,
         dict.fromkeys(outputs, channels),
-        np.eye(len(config.elements)),
+        np.eye(len(source.all_elements()))[source.kept],
     )
     skip_module = "residual" if layer.residual else "atomic_basis.element_mixing"
     skip_irreps = layer.residual.descriptor.irreps_out if layer.residual else basis.irreps
     return {
-        **linear_parameters("atomic_basis.linear_up", [up.get(irrep) for irrep in layer.features]),
+        **up_parameters(source, config, index, layer),
         **perceptron_parameters("atomic_basis.radial.mlp", radial),
         **linear_parameters("atomic_basis.mixing", [mixing.get(irrep) for irrep in basis.mixed]),
         **linear_parameters(skip_module, [skip.get(irrep) for irrep in skip_irreps]),
     }
+
+
+def sent_channels(config: MultiACEConfig, layer: Layer) -> int:
+    """Channels of the features that are sent along the edges."""
+    return layer.atomic_basis.layer.edge_channels or config.num_channels
+
+
+def up_parameters(source: Source, config: MultiACEConfig, index: int, layer: Layer) -> Parameters:
+    """The map of the features before they are sent along the edges."""
+    features = dict.fromkeys(layer.features, config.num_channels)
+    sent = dict.fromkeys(layer.features, sent_channels(config, layer))
+    maps = linear_maps(source.weight(f"interactions.{index}.linear_up.weight"), features, sent)
+    return linear_parameters("atomic_basis.linear_up", [maps.get(irrep) for irrep in layer.features])
 
 
 def radial_widths(source: Source, prefix: str) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ class Source:
         arrays = {name: _float64(value) for name, value in state.items() if not _CONSTANTS.search(name)}
         self._arrays = {name: array for name, array in arrays.items() if array.size}
         self._read: set[str] = set()
+        self._wanted: tuple[str, ...] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -125,9 +126,37 @@ class Source:
                     f"{self.code}: {name} = {value!r} cannot be read, only {expected!r}; see docs/interop.md."
                 )
 
-    def elements(self) -> tuple[str, ...]:
+    def optional(self, name: str, default: Any = None) -> Any:
+        """The setting ``name``; ``default`` where it is not given or off."""
+        return default if self.hyper.get(name) in (None, False, "None") else self.setting(name)
+
+    def all_elements(self) -> tuple[str, ...]:
         """Chemical symbols of the setting ``atomic_numbers``, in its order."""
         return tuple(chemical_symbols[int(number)] for number in self.setting("atomic_numbers"))
+
+    def elements(self) -> tuple[str, ...]:
+        """Those of them that are wanted, in their order."""
+        return self.all_elements() if self._wanted is None else self._wanted
+
+    @property
+    def kept(self) -> list[int]:
+        """Places of the elements that are wanted among all elements, the rows to take of weights per element."""
+        every = self.all_elements()
+        return [every.index(symbol) for symbol in self.elements()]
+
+    def restrict(self, elements: Sequence[str]) -> None:
+        """Read the model for these elements alone.
+
+        Raises:
+            ConfigError: the model does not know one of them.
+        """
+        every = self.all_elements()
+        unknown = [symbol for symbol in elements if symbol not in every]
+        if unknown or not elements:
+            raise ConfigError(
+                f"{self.code}: elements: expected some of {', '.join(every)}, got {', '.join(unknown) or 'none'}."
+            )
+        self._wanted = tuple(symbol for symbol in every if symbol in elements)
 
     def finish(self, unused: Sequence[str] = ()) -> None:
         """Check that every weight has been read, but for those whose names match one of ``unused``.
@@ -152,10 +181,12 @@ class PublishedFrame:
     Attributes:
         configuration: with energy, forces and, for a cell, stress of the code.
         layer_energy: [atoms, layers] output of every readout, before scale and shift.
+        head: which of several heads of the model gave them; empty where there is one.
     """
 
     configuration: Configuration
     layer_energy: Float[Array, "atoms layers"]
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,21 +230,28 @@ def read_published(path: str | Path) -> PublishedModel:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"'{path}' cannot be read as a safetensors file ({error}). Copy it again.") from None
+    return published_from_tensors(tensors, metadata, str(path))
+
+
+def published_from_tensors(tensors: Mapping[str, Array], metadata: Mapping[str, str], origin: str) -> PublishedModel:
+    """A published model from the tensors and the metadata of its file; errors as in `read_published`."""
     if "config" not in metadata:
-        raise CheckpointError(f"'{path}' has no settings. Write them as JSON into the metadata 'config'.")
+        raise CheckpointError(f"'{origin}' has no settings. Write them as JSON into the metadata 'config'.")
+    hyper = json.loads(metadata["config"])
     frames: dict[int, dict[str, Array]] = {}
     for name, tensor in tensors.items():
         if name.startswith("frames/"):
             _, index, quantity = name.split("/")
             frames.setdefault(int(index), {})[quantity] = tensor
+    heads = hyper.get("frame_heads") or [""] * len(frames)
     return PublishedModel(
         state={name.removeprefix("weights/"): value for name, value in tensors.items() if name.startswith("weights/")},
-        hyper=json.loads(metadata["config"]),
-        frames=[_frame(frames[index], f"{path}, frame {index}") for index in sorted(frames)],
+        hyper=hyper,
+        frames=[_frame(frames[index], f"{origin}, frame {index}", heads[index]) for index in sorted(frames)],
     )
 
 
-def _frame(tensors: Mapping[str, Array], origin: str) -> PublishedFrame:
+def _frame(tensors: Mapping[str, Array], origin: str, head: str) -> PublishedFrame:
     shapes = {name: item.shape(len(tensors["numbers"])) for name, item in QUANTITIES.items() if name in tensors}
     configuration = Configuration(
         numbers=tensors["numbers"],
@@ -223,7 +261,7 @@ def _frame(tensors: Mapping[str, Array], origin: str) -> PublishedFrame:
         labels={name: tensors[name].reshape(shape) for name, shape in shapes.items()},
         origin=origin,
     )
-    return PublishedFrame(configuration, tensors["node_layer_energy"])
+    return PublishedFrame(configuration, tensors["node_layer_energy"], head)
 
 
 def _is_before_0_5(version: str) -> bool:

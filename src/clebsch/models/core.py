@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float64
 from torch import Tensor
 
+from clebsch.basis import atomic_radii
 from clebsch.errors import ConfigError
 from clebsch.models.float64_constants import Float64Constants
 from clebsch.ops import Edges
@@ -30,7 +30,9 @@ class CoreRadii(Float64Constants):
         elements: chemical symbols, in the order of the element index.
         r_max: cutoff of the neighbour list in Å.
         radii: R in Å of pairs such as "C-H", in any order; by default, and for pairs that are not named, the sum of
-            the covalent radii.
+            the radii of both atoms.
+        atoms: these radii in Å by element; by default, and for elements that are not named, the covalent radii, r_max /
+            2 at most.
 
     Raises:
         ConfigError: a pair is not one of two known elements, is named twice, or its R is not within (0, r_max).
@@ -41,11 +43,12 @@ class CoreRadii(Float64Constants):
 
     radii: Tensor
 
-    def __init__(self, elements: Sequence[str], r_max: float, radii: Radii | None = None) -> None:
+    def __init__(
+        self, elements: Sequence[str], r_max: float, radii: Radii | None = None, *, atoms: Radii | None = None
+    ) -> None:
         super().__init__()
-        covalent = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in elements], dtype=torch.float64)
-        covalent = covalent.clamp(max=r_max / 2)
-        table = covalent[:, None] + covalent[None, :]
+        of_atoms = torch.from_numpy(atomic_radii(elements, atoms or {})).clamp(max=r_max / 2)
+        table = of_atoms[:, None] + of_atoms[None, :]
         for (i, j), radius in check_radii(elements, r_max, radii or {}).items():
             table[i, j] = table[j, i] = radius
         self.register_buffer("radii", table.flatten(), persistent=False)

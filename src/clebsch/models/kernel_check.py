@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from clebsch.errors import BackendError
 from clebsch.models.linear import IrrepsLinear
-from clebsch.models.one_particle_basis import AtomicBasis, EdgeEmbedding
+from clebsch.models.edge_embedding import EdgeEmbedding
+from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.potential import Potential
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.ops import Edges, RadialTable, get_backend

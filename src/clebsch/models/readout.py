@@ -45,8 +45,8 @@ class Readout(nn.Module):
                 f"'{layer.hidden_irreps}' what can be reached); add 0e or set readout to none"
             )
         self.scalars = irreps.slices()[irreps.index(SCALAR)]
-        hidden = (layer.readout_hidden,) if layer.readout == "mlp" else ()
-        self.mlp = MLP((num_channels, *hidden, 1), dtype, generator)
+        hidden = (layer.readout_hidden,) * layer.readout_layers if layer.readout == "mlp" else ()
+        self.mlp = MLP((num_channels, *hidden, 1), dtype, generator, bias=layer.readout_bias)
 
     def forward(self, features: Float[Tensor, "components atoms channels"]) -> Float[Tensor, " atoms"]:
         """Features of every atom to its energy, in units of the potential's scale."""

@@ -14,6 +14,7 @@ from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError, DamagedFileError
 from clebsch.models.device import find_device, find_dtype
 from clebsch.models.domain import Domain
+from clebsch.models.heads import HeadNames, describe_heads, difference, head_tensors, take_head, with_terms
 from clebsch.models.kernel_check import verify_kernels
 from clebsch.models.potential import Potential, PotentialConfig
 from clebsch.models.reference_frames import (
@@ -47,6 +48,7 @@ def save_potential(
     path: str | Path,
     frames: Sequence[Configuration] = (),
     metadata: Mapping[str, Any] | None = None,
+    heads: Mapping[str, Potential] | None = None,
 ) -> None:
     """Write ``potential`` to one file, replaced atomically.
 
@@ -58,9 +60,11 @@ def save_potential(
         frames: configurations to be checked on load; a cluster and a periodic box in which every element occurs are
             added if an element of the potential occurs in none of them.
         metadata: JSON content about the training, kept in the header.
+        heads: all heads by name where there are several, the first of them ``potential``: potentials of the same model
+            with readouts, scale, shift, E0 and terms of their own. `load_potential` chooses one.
 
     Raises:
-        CheckpointError: ``metadata`` cannot be written as JSON.
+        CheckpointError: ``metadata`` cannot be written as JSON, or a head is a potential of another model.
         DataError: a frame holds an element that the potential does not know.
     """
     state = {name: tensor.detach().cpu() for name, tensor in potential.state_dict().items()}
@@ -74,6 +78,9 @@ def save_potential(
         "metadata": dict(metadata or {}),
     }
     tensors = {**with_prefix("potential", state), **with_prefix("frames", frames_to_tensors(reference))}
+    if heads:
+        header["heads"] = describe_heads(heads)
+        tensors |= _further_heads(heads, state, frames)
     if potential.domain is not None:
         tensors |= with_prefix("domain", potential.domain.as_tensors())
     write_tensor_file(path, tensors, header, POTENTIAL)
@@ -86,6 +93,7 @@ def load_potential(
     device: torch.device | str = "cpu",
     backend: str | None = None,
     verify: bool = True,
+    head: str | None = None,
 ) -> Potential:
     """Return the potential saved at ``path``, after its kernels are checked and it has reproduced its reference frames.
 
@@ -96,20 +104,25 @@ def load_potential(
         backend: name of the kernels; None for the fastest of the device.
         verify: compare the kernels with their definitions (see ``verify_kernels``), compute the reference frames and
             compare (see ``verify_frames``).
+        head: which of several heads of the file; None for the first.
 
     Raises:
         DamagedFileError: the file is damaged; it is refused before anything is built.
         CheckpointError: the file is missing, of another kind or version, or the frames are not reproduced.
-        ConfigError: there is no such dtype.
+        ConfigError: there is no such dtype or no such head.
         BackendError: the backend or the device is not available, or a kernel computes wrong numbers.
     """
     header = read_potential_header(path)
     config = _config_of(header, path)
+    with explained(path, POTENTIAL):
+        known = HeadNames.of(header)
+        chosen = known.index(head)
+        config = with_terms(config, known.terms[chosen]) if chosen else config
     with explained(path, POTENTIAL), torch.inference_mode(False):
         found_dtype, device = find_dtype(dtype or header["dtype"]), find_device(device)
         potential = _without_weights(config, found_dtype, backend or default_backend(device))
-        _check_shapes(potential, path)
-        tensors, _ = read_tensor_file(path, POTENTIAL)
+        _check_shapes(potential, path, chosen)
+        tensors = take_head(read_tensor_file(path, POTENTIAL)[0], chosen)
         frames = frames_from_tensors(without_prefix("frames", tensors), config.model.r_max)
     with torch.inference_mode(False):
         _fill(potential, without_prefix("potential", tensors))
@@ -170,14 +183,28 @@ def _without_weights(config: PotentialConfig, dtype: torch.dtype, backend: str) 
         return Potential(config, e0=dict.fromkeys(config.model.elements, 0.0), dtype=dtype, backend=backend)
 
 
-def _check_shapes(potential: Potential, path: str | Path) -> None:
+def _further_heads(
+    heads: Mapping[str, Potential], state: Mapping[str, torch.Tensor], frames: Sequence[Configuration]
+) -> dict[str, torch.Tensor]:
+    """Tensors of all heads but the first: what differs, and the reference frames."""
+    tensors: dict[str, torch.Tensor] = {}
+    for index, (name, potential) in list(enumerate(heads.items()))[1:]:
+        exact = _without_weights(potential.config, torch.float64, "reference")
+        _fill(exact, potential.state_dict())
+        parts = {"potential": difference(state, potential, name), "frames": frames_to_tensors(compute_frames(exact, frames))}
+        tensors |= head_tensors(index, parts)
+    return tensors
+
+
+def _check_shapes(potential: Potential, path: str | Path, head: int) -> None:
     """Compare the tensors of the file with those of its potential, without memory for them.
 
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in potential.state_dict().items()}
-    found = without_prefix("potential", read_shapes(path, POTENTIAL))
+    shapes = read_shapes(path, POTENTIAL)
+    found = {**without_prefix("potential", shapes), **without_prefix(f"heads.{head}.potential", shapes)}
     for name in (*expected, *found):
         if expected.get(name) != found.get(name):
             raise CheckpointError(

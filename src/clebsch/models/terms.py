@@ -13,7 +13,7 @@ from clebsch.config import StrictConfig
 from clebsch.data import Batch
 from clebsch.models.core import CoreRadii
 from clebsch.models.multi_ace import ModelOutput
-from clebsch.models.zbl import ZBL
+from clebsch.models.zbl import ZBL, ZBLConstants
 from clebsch.ops import Edges
 
 
@@ -37,14 +37,20 @@ class Term(nn.Module):
         return {}
 
 
-class ZBLConfig(StrictConfig):
-    """Screened nuclear repulsion up to the sum of the covalent radii (`ZBL`)."""
+class ZBLConfig(ZBLConstants):
+    """Screened nuclear repulsion up to the sum of the covalent radii (`ZBL`).
+
+    Attributes:
+        radii: covalent radii in Å by element; those that are not named are ASE's, r_max / 2 at most.
+    """
 
     kind: Literal["zbl"] = "zbl"
+    radii: dict[str, float] = {}
 
     def build(self, elements: Sequence[str], r_max: float) -> Term:
         """Return the term for elements and a cutoff in Å."""
-        return Repulsion(CoreRadii(elements, r_max), elements, holds=False)
+        core = CoreRadii(elements, r_max, atoms=self.radii)
+        return Repulsion(core, elements, holds=False, constants=self)
 
 
 class CoreConfig(StrictConfig):
@@ -72,11 +78,14 @@ class Repulsion(Term):
         core: the radii.
         elements: chemical symbols, in the order of the element index.
         holds: whether the network sees no distance below 0.855 of the radii.
+        constants: of the repulsion.
     """
 
-    def __init__(self, core: CoreRadii, elements: Sequence[str], *, holds: bool) -> None:
+    def __init__(
+        self, core: CoreRadii, elements: Sequence[str], *, holds: bool, constants: ZBLConstants | None = None
+    ) -> None:
         super().__init__()
-        self.core, self.zbl, self.holds = core, ZBL(elements, core), holds
+        self.core, self.zbl, self.holds = core, ZBL(elements, core, constants), holds
 
     def seen(self, vectors: Float64[Tensor, "edges 3"], edges: Edges) -> Float64[Tensor, "edges 3"]:
         """Edge vectors in Å, no shorter than the network may see them."""

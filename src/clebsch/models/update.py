@@ -27,16 +27,17 @@ class Gate(nn.Module):
     Args:
         hidden: irreps of the result.
         gate: "silu", "tanh" or "abs".
+        gates: activation of the scalars that others are multiplied with; by default ``gate``.
     """
 
-    def __init__(self, hidden: Irreps, gate: str) -> None:
+    def __init__(self, hidden: Irreps, gate: str, gates: str | None = None) -> None:
         super().__init__()
-        self.hidden, self.gate = hidden, gate
+        self.hidden, self.gate, self.gates = hidden, gate, gates or gate
         self.num_gates = sum(irrep.l > 0 for irrep in hidden)
 
     def forward(self, x: Float[Tensor, "_ atoms channels"]) -> Float[Tensor, "components atoms channels"]:
         """[gates + components, atoms, channels] to [components, atoms, channels]."""
-        gates = activate(self.gate, x[: self.num_gates])
+        gates = activate(self.gates, x[: self.num_gates])
         features, parts, gated = x[self.num_gates :], [], 0
         for irrep, components in zip(self.hidden, self.hidden.slices(), strict=True):
             if irrep.l > 0:

@@ -81,6 +81,7 @@ def load(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     backend: str | None = None,
+    head: str | None = None,
 ) -> Potential:
     """Return a saved potential, after it has reproduced its reference frames, or one that comes with the library.
 
@@ -90,11 +91,12 @@ def load(
         dtype: of the network; None for that it was saved in.
         device: torch device.
         backend: kernels; None for the fastest of the device.
+        head: which of several heads of the file; None for the first.
 
     Raises:
-        ConfigError: there is neither such a file or folder nor such a potential.
+        ConfigError: there is no such head, or neither such a file or folder nor such a potential.
         CheckpointError: the file is damaged, of another kind or version, or its frames are not reproduced.
         BackendError: the backend or the device is not available.
     """
     path = pretrained_path(str(source)) if source in pretrained_index() else find_potential(source)
-    return load_potential(path, dtype=dtype, device=device, backend=backend)
+    return load_potential(path, dtype=dtype, device=device, backend=backend, head=head)
