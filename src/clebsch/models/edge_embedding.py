@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
@@ -32,7 +31,7 @@ class RadialFunctions:
     boosted: Float[Tensor, "*pairs distances degrees channels"] | None = None
     classes: Int64[Tensor, " pairs"] | None = None
 
-    @cached_property
+    @property
     def basis(self) -> Float[Tensor, "*blocks distances num_basis"]:
         """Radial basis times cutoff."""
         return self.bare * self.envelope[:, None]

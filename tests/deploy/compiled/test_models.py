@@ -10,7 +10,8 @@ import torch
 
 from clebsch.data import Configuration
 from clebsch.deploy.compiled import CompiledPotential, compile_potential, compute_configuration
-from clebsch.models import CoreConfig, Potential, PotentialConfig, ZBLConfig
+from clebsch.errors import ConfigError
+from clebsch.models import CoreConfig, MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import clebsch
 from clebsch.models.reference_frames import example_frames
 from contract.designs import DESIGNS, E0, ELEMENTS, MEMBERS, potential_of, random_design
@@ -85,3 +86,29 @@ def test_another_dtype_and_lower_processor(tmp_path: Path):
     found = compute_configuration(CompiledPotential(made.path), frame)
     expected = potential(potential.batch([frame]))
     assert np.abs(found.forces - expected.forces.numpy()).max() < 1e-4 * np.abs(found.forces).max()
+
+
+@pytest.mark.parametrize("elements", [False, True])
+def test_densities_transforms_and_other_constants(elements: bool, tmp_path: Path):
+    """What published models of all elements have."""
+    density = {"elements": elements, "trainable": True, "hidden": (8,)}
+    config = MEMBERS["mace"].model_dump()
+    config["layers"] = [{**layer, "density": density} for layer in config["layers"]]
+    transform = {"kind": "agnesi" if elements else "soft"}
+    model = MultiACEConfig.model_validate({**config, "distance_transform": transform, "avg_num_neighbors": 5.0})
+    term = ZBLConfig(coulomb=14.3, exponent=0.3, p=5, radii={"C": 0.9})
+    potential = Potential(PotentialConfig(model=model, terms=(term,)), e0=E0, dtype=torch.float64, seed=1)
+    for name, parameter in potential.named_parameters():
+        if name.endswith(("alpha", "beta")):
+            parameter.data.fill_(0.7 if name.endswith("alpha") else 1.3)
+    assert max(differences(potential, tmp_path / "a.so", example_frames(ELEMENTS))) < 1e-11
+
+
+@pytest.mark.parametrize("part", ["edge_channels", "basis_gate", "readout_layers", "readout_bias"])
+def test_parts_that_have_no_place_are_named(part: str, tmp_path: Path):
+    config = MEMBERS["mace"].model_dump()
+    value = {"edge_channels": 6, "readout_layers": 2}.get(part, True)
+    config["layers"] = [config["layers"][0], {**config["layers"][1], part: value}]
+    potential = Potential(PotentialConfig(model=MultiACEConfig.model_validate(config)), e0=E0)
+    with pytest.raises(ConfigError, match=rf"layers\.1 has {part}"):
+        compile_potential(potential, tmp_path / "a.so")

@@ -14,6 +14,7 @@ from clebsch.deploy.compiled.program import Program
 from clebsch.deploy.compiled.translate import num_exchanges
 from clebsch.models import FrozenPotential
 from clebsch.models.terms import Repulsion
+from clebsch.models.zbl import ZBLConstants
 from clebsch.ops.cpu.harmonics import kernel_source
 
 CONSTANTS = "constants.bin"
@@ -65,10 +66,11 @@ def _function(program: Program) -> str:
 
 
 def _model(program: Program, potential: FrozenPotential) -> str:
-    repulsion, radii = 0, "NULL"
+    repulsion, radii, constants = 0, "NULL", ZBLConstants()
     for term in potential.terms:
         assert isinstance(term, Repulsion)
         repulsion, radii = 2 if term.holds else 1, program.constant(term.core.radii, "double")
+        constants = term.zbl.constants
     config, edges = potential.config.model, potential.model.edges
     assert edges.spline is not None
     kernels = [program.kernel(*kernel_source(kind, config.l_max, program.dtype)) for kind in ("value", "gradient")]
@@ -80,8 +82,14 @@ def _model(program: Program, potential: FrozenPotential) -> str:
         "neighbor_scale": repr(float(edges.scale)),
         "harmonics": kernels[0],
         "harmonics_gradient": kernels[1],
+        "classes": "NULL" if edges.transform is None else program.constant(edges.transform.classes, "int64_t"),
         "repulsion": repulsion,
         "core_radii": radii,
+        "coulomb": repr(constants.coulomb),
+        "screening_length": repr(constants.length),
+        "screening_exponent": repr(constants.exponent),
+        "coefficients": "{" + ", ".join(map(repr, constants.coefficients)) + "}",
+        "cutoff_power": constants.p,
     }
     return f"const model clebsch_model = {_initialiser(values)};\n"
 

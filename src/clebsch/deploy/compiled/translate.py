@@ -27,6 +27,8 @@ class _Kept:
     """What the reverse sweep needs of a layer."""
 
     sent: Array | None
+    basis: Array
+    divisor: Array | None
     factors: list[Array]
     updated: Array
     read: Array | None
@@ -69,6 +71,7 @@ class _LayerSteps:
         basis = self.convolution.pool(sent)
         for mixing in self.mixings:
             basis = mixing.value(mixing.views(basis))
+        divisor = self._divide(basis)
         factors = [factor.value([(basis, 0)]) for factor in self.factor_maps] or [basis]
         updated = basis
         if self.product is not None:
@@ -77,7 +80,7 @@ class _LayerSteps:
                 updated = self.product_mixing.value([(updated, 0)])
         self._add_residual(features, updated)
         new = updated if self.layer.gate is None else self._gate(self.layer.gate, updated)
-        return new, _Kept(sent, factors, updated, self._read(new))
+        return new, _Kept(sent, basis, divisor, factors, updated, self._read(new))
 
     def reverse(self, kept: _Kept, gradient: Array, first: bool) -> Array | None:
         """Return the derivative by the features that entered, None in the first layer or where they play no part."""
@@ -85,9 +88,12 @@ class _LayerSteps:
             gradient = self._gate_reverse(self.layer.gate, kept.updated, gradient)
         found = self.residual.transposed(gradient) if self.residual else None
         upstream = self._reverse_product(kept, gradient) if self.product else gradient
+        by_divisor = None if kept.divisor is None else self._reverse_division(kept.basis, kept.divisor, upstream)
         for mixing in reversed(self.mixings):
             upstream = mixing.transposed(upstream)
         by_sent = self.convolution.send(kept.sent, upstream, wanted=self.embedding is None, first=first)
+        if by_divisor is not None:
+            self.program.step(f"{{ {self._density()} density_edges(p, &d, {by_divisor.at()}); }}", by_divisor)
         return found if by_sent is None else self._take_back(by_sent, found)
 
     # Parts of the forward sweep -----------------------------------------------------------------------------------
@@ -157,6 +163,23 @@ class _LayerSteps:
         )
         return gradient
 
+    def _density(self) -> str:
+        """The density normalisation as a C declaration."""
+        module, program = self.layer.atomic_basis.density, self.program
+        assert module is not None and module.table is not None
+        count = components(self.layer.atomic_basis.irreps)
+        numbers = f"{float(module.alpha)!r}, {float(module.beta)!r}, {count}, {self.channels}"
+        return f"static const density d = {{{program.reals(module.table)}, {int(module.by_pair)}, {numbers}}};"
+
+    def _divide(self, basis: Array) -> Array | None:
+        """Divide the atomic basis by the density of every atom, and return the densities; None where there is none."""
+        if self.layer.atomic_basis.density is None:
+            return None
+        divisor = self.program.array("TARGETS", 1)
+        call = f"divide_by_density(p, &d, {basis.at()}, {divisor.at()});"
+        self.program.step(f"{{ {self._density()} {call} }}", basis, divisor)
+        return divisor
+
     # Parts of the reverse sweep -----------------------------------------------------------------------------------
 
     def _gate_reverse(self, gate: Gate, updated: Array, upstream: Array) -> Array:
@@ -186,6 +209,14 @@ class _LayerSteps:
             total = factor.transposed(part, into=total)
         assert total is not None
         return total
+
+    def _reverse_division(self, basis: Array, divisor: Array, gradient: Array) -> Array:
+        """The derivative by the densities; ``gradient`` becomes that by the basis before the division."""
+        found = self.program.array("TARGETS", 1)
+        arguments = ", ".join(array.at() for array in (basis, divisor, gradient, found))
+        call = f"density_reverse(p, &d, {arguments});"
+        self.program.step(f"{{ {self._density()} {call} }}", basis, divisor, gradient, found)
+        return found
 
     def _take_back(self, by_sent: Array, found: Array | None) -> Array:
         """The derivative by what was sent, with that of the ghosts, added to that by the features."""
@@ -241,8 +272,20 @@ def check_compilable(potential: Potential) -> None:
         )
     if model.further_readouts:
         raise ConfigError(f"compile: the readouts {', '.join(model.further_readouts)} have no place in the library yet")
-    if any(layer.readout == "mlp" and layer.readout_hidden > MOST_HIDDEN for layer in model.layers):
-        raise ConfigError(f"compile: a readout of more than {MOST_HIDDEN} hidden numbers has no place in the library")
+    for index, layer in enumerate(model.layers):
+        parts = {
+            "edge_channels": layer.edge_channels is not None,
+            "basis_gate": layer.basis_gate,
+            "readout_layers": layer.readout == "mlp" and layer.readout_layers > 1,
+            "readout_bias": layer.readout == "mlp" and layer.readout_bias,
+            "readout_hidden": layer.readout == "mlp" and layer.readout_hidden > MOST_HIDDEN,
+        }
+        found = [name for name, there in parts.items() if there]
+        if found:
+            raise ConfigError(
+                f"compile: layers.{index} has {', '.join(found)}, which a library cannot have; run this potential by "
+                "the calculator of ASE without compiled=True"
+            )
     others = [type(term).__name__ for term in potential.terms if type(term) is not Repulsion]
     if others:
         raise ConfigError(f"compile: the terms {', '.join(others)} have no place in the library; zbl and core have")

@@ -3,9 +3,6 @@
 
 #include "internal.h"
 
-#define COULOMB 14.399645478425668 /* e^2 / (4 pi eps0) in eV Angstrom */
-#define BOHR 0.529177210903
-#define SCREENING 0.8854
 #define HELD 0.9
 #define WIDTH 0.1
 
@@ -22,21 +19,24 @@ double seen_factor(double r, double core_radius, double *slope) {
 
 /* The share of one atom of a pair, and its derivative by r. */
 double repulsion_energy(double r, double charge_i, double charge_j, double core_radius, double *slope) {
-  static const double c[] = {0.1818, 0.5099, 0.2802, 0.02817}, rate[] = {3.2, 0.9423, 0.4028, 0.2016};
+  static const double rate[] = {3.2, 0.9423, 0.4028, 0.2016};
+  const model *m = &clebsch_model;
   *slope = 0.0;
   const double x = r / core_radius;
   if (!(x < 1.0)) return 0.0;
-  const double inverse = (pow(charge_i, 0.23) + pow(charge_j, 0.23)) / (SCREENING * BOHR);
+  const double exponent = m->screening_exponent;
+  const double inverse = (pow(charge_i, exponent) + pow(charge_j, exponent)) / m->screening_length;
   double screening = 0.0, screening_slope = 0.0;
   for (int n = 0; n < 4; n++) {
-    const double term = c[n] * exp(-rate[n] * r * inverse);
+    const double term = m->coefficients[n] * exp(-rate[n] * r * inverse);
     screening += term;
     screening_slope -= rate[n] * inverse * term;
   }
-  const double x5 = x * x * x * x * x;
-  const double cutoff = 1.0 + x5 * x * (-28.0 + x * (48.0 - 21.0 * x));
-  const double cutoff_slope = x5 * (-168.0 + x * (336.0 - 168.0 * x)) / core_radius;
-  const double bare = 0.5 * COULOMB * charge_i * charge_j / r;
+  const double p = m->cutoff_power, head = -0.5 * (p + 1.0) * (p + 2.0), power = pow(x, p - 1.0);
+  const double cutoff = 1.0 + power * x * (head + x * (p * (p + 2.0) - x * 0.5 * p * (p + 1.0)));
+  const double rise = p * head + x * (p + 1.0) * (p + 2.0) * p * (1.0 - 0.5 * x);
+  const double cutoff_slope = power * rise / core_radius;
+  const double bare = 0.5 * m->coulomb * charge_i * charge_j / r;
   *slope = bare * ((screening_slope - screening / r) * cutoff + screening * cutoff_slope);
   return bare * screening * cutoff;
 }

@@ -23,8 +23,11 @@ typedef struct {
   int32_t l_max, intervals, num_slots; /* intervals of the splines */
   double neighbor_scale;
   kernel harmonics, harmonics_gradient;
+  const int64_t *classes;   /* [elements * elements] which block of a table a pair has, NULL for one block */
   int32_t repulsion;        /* 0: none, 1: ZBL, 2: ZBL, and the network is kept out of the cores */
   const double *core_radii; /* [elements * elements] */
+  double coulomb, screening_length, screening_exponent, coefficients[4];
+  int32_t cutoff_power;
 } model;
 
 /* One array of the program, of `width` numbers per target, source or edge. */
@@ -44,7 +47,7 @@ struct clebsch_potential {
   int64_t *species, *order, *start;
   int64_t *centers, *neighbors, *center_start, *by_neighbor, *neighbor_start, *pair;
   double *vectors, *seen, *slope, *gradient; /* true vectors; the factor s of those that the network is given, ds/dr */
-  int64_t *rows, *pair_rows;                 /* first control points of every edge, and those by element pair */
+  int64_t *rows, *pair_rows;                 /* first control points of every edge, by class and by element pair */
   real *directions, *harmonics, *basis, *basis_slope, *harmonics_gradient, *basis_gradient;
   double *energy;
   real **slots;
@@ -82,6 +85,19 @@ void gather(clebsch_potential *p, const real *table, int64_t components, int64_t
 void add_gathered(clebsch_potential *p, const real *table, int64_t components, int64_t channels, real *result);
 void add(clebsch_potential *p, const real *values, real *result, int64_t count);
 void zero(clebsch_potential *p, real *result, int64_t count);
+/* Density normalisation: A over alpha + beta sum of rho, rho by a spline; its reverse, and the part by spline values. */
+typedef struct {
+  const real *table;
+  int by_pair;
+  real alpha, beta;
+  int64_t components, channels;
+} density;
+
+void divide_by_density(clebsch_potential *p, const density *d, real *basis, real *divisor);
+void density_reverse(clebsch_potential *p, const density *d, const real *basis, const real *divisor, real *gradient,
+                     real *by_divisor);
+void density_edges(clebsch_potential *p, const density *d, const real *by_divisor);
+
 int exchange_forward(clebsch_potential *p, real *values, int64_t components, int64_t channels);
 int exchange_reverse(clebsch_potential *p, real *values, int64_t components, int64_t channels);
 

@@ -245,6 +245,66 @@ void read_out(clebsch_potential *p, const readout *r, const real *scalars, real 
   in_parts(p, parts_of(p, p->num_targets, work), read_out_part, &given);
 }
 
+typedef struct {
+  clebsch_potential *p;
+  const density *d;
+  real *values, *divisor, *by_divisor;
+  const real *basis;
+} dividing;
+
+static void divide_part(void *data, int64_t part, int64_t parts) {
+  const dividing *g = data;
+  const clebsch_potential *p = g->p;
+  const density *d = g->d;
+  const int64_t n = p->num_targets, K = d->channels, end = share(n, part + 1, parts);
+  const int64_t *rows = d->by_pair ? p->pair_rows : p->rows;
+  for (int64_t i = share(n, part, parts); i < end; i++) {
+    real sum = 0;
+    for (int64_t e = p->center_start[i]; e < p->center_start[i + 1]; e++)
+      for (int s = 0; s < 4; s++) sum += p->basis[4 * e + s] * d->table[rows[e] + s];
+    g->divisor[i] = d->alpha + d->beta * sum;
+    const real factor = 1 / g->divisor[i];
+    for (int64_t c = 0; c < d->components; c++)
+      for (int64_t k = 0; k < K; k++) g->values[(c * n + i) * K + k] *= factor;
+  }
+}
+
+void divide_by_density(clebsch_potential *p, const density *d, real *basis, real *divisor) {
+  dividing given = {.p = p, .d = d, .values = basis, .divisor = divisor};
+  const double work = (double)(p->num_targets * d->components * d->channels) + 8.0 * (double)p->num_edges;
+  in_parts(p, parts_of(p, p->num_targets, work), divide_part, &given);
+}
+
+static void density_reverse_part(void *data, int64_t part, int64_t parts) {
+  const dividing *g = data;
+  const int64_t n = g->p->num_targets, K = g->d->channels, end = share(n, part + 1, parts);
+  for (int64_t i = share(n, part, parts); i < end; i++) {
+    const real factor = 1 / g->divisor[i];
+    real sum = 0;
+    for (int64_t c = 0; c < g->d->components; c++)
+      for (int64_t k = 0; k < K; k++) {
+        const int64_t place = (c * n + i) * K + k;
+        sum += g->values[place] * g->basis[place];
+        g->values[place] *= factor;
+      }
+    g->by_divisor[i] = -sum * factor;
+  }
+}
+
+void density_reverse(clebsch_potential *p, const density *d, const real *basis, const real *divisor, real *gradient,
+                     real *by_divisor) {
+  dividing given = {p, d, gradient, (real *)divisor, by_divisor, basis};
+  const double work = 3.0 * (double)(p->num_targets * d->components * d->channels);
+  in_parts(p, parts_of(p, p->num_targets, work), density_reverse_part, &given);
+}
+
+void density_edges(clebsch_potential *p, const density *d, const real *by_divisor) {
+  const int64_t *rows = d->by_pair ? p->pair_rows : p->rows;
+  for (int64_t e = 0; e < p->num_edges; e++)
+    for (int s = 0; s < 4; s++)
+      p->basis_gradient[4 * e + s] += d->beta * by_divisor[p->centers[e]] * d->table[rows[e] + s];
+}
+
 int exchange_forward(clebsch_potential *p, real *values, int64_t components, int64_t channels) {
   const int64_t stride = p->num_sources, n = p->num_targets;
   if (p->exchange && p->exchange->forward) {

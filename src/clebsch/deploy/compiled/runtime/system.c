@@ -242,9 +242,10 @@ static void spline(clebsch_potential *p, int64_t e, real r) {
   d[1] = (-4 * u + 3 * v) / (2 * spacing);
   d[2] = (1 + 2 * u - 3 * v) / (2 * spacing);
   d[3] = v / (2 * spacing);
-  p->rows[e] = row;
-  p->pair_rows[e] = row + (clebsch_model.intervals + 3) * (p->species[p->centers[e]] * clebsch_information.num_elements +
-                                                          p->species[p->neighbors[e]]);
+  const int64_t elements = clebsch_information.num_elements, rows = clebsch_model.intervals + 3;
+  const int64_t pair = p->species[p->centers[e]] * elements + p->species[p->neighbors[e]];
+  p->rows[e] = row + (clebsch_model.classes ? rows * clebsch_model.classes[pair] : 0);
+  p->pair_rows[e] = row + rows * pair;
 }
 
 static void geometry_part(void *data, int64_t part, int64_t parts) {
