@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clebsch.data import Configuration, LabelKeys
     from clebsch.data import read_configurations as read
     from clebsch.deploy.ase import Calculator
+    from clebsch.deploy.descriptors import descriptors
     from clebsch.deploy.hessian import hessian, hessian_vector_product, vibrations
     from clebsch.deploy.predict import predict
     from clebsch.dynamics import md, relax
@@ -46,6 +47,7 @@ _HOME = {
     "PotentialConfig": "clebsch.models",
     "RunConfig": "clebsch.recipe",
     "RunResult": "clebsch.run",
+    "descriptors": "clebsch.deploy.descriptors",
     "diagnose": "clebsch.run:diagnose",
     "evaluate": "clebsch.evaluation",
     "hessian": "clebsch.deploy.hessian",
@@ -72,6 +74,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "__version__",
+    "descriptors",
     "diagnose",
     "evaluate",
     "hessian",

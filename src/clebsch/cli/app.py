@@ -257,6 +257,27 @@ def relax(  # noqa: PLR0913
 
 
 @app.command()
+def descriptors(
+    potential: PotentialName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with atoms.")],
+    output: Annotated[Path, typer.Option(help="File of the features, .npz.")],
+    layer: Annotated[Optional[int], typer.Option(help="1, 2, …, or -1 for the last; all if not given.")] = None,  # noqa: UP045
+    all_components: Annotated[bool, typer.Option("--all", help="All components, not scalars only.")] = False,
+    dtype: Dtype = "",
+    device: Device = "cpu",
+) -> None:
+    """Write the features of the atoms of every frame: features, numbers, file_index and frame of every atom."""
+    from clebsch.cli.show import console
+    from clebsch.deploy.write_descriptors import write_descriptors
+    from clebsch.pretrained import load
+    from clebsch.progress import say
+
+    loaded = load(potential, dtype=_torch_dtype(dtype), device=device)
+    shape = write_descriptors(loaded, files, output, layer=layer, invariant=not all_components, console=console())
+    say(console(), f"Saved {output}: {shape[1]:,} features of {shape[0]:,} atoms")
+
+
+@app.command()
 def info(
     path: Annotated[Path, typer.Argument(metavar="CONFIG|POTENTIAL", help="Recipe, potential, or folder of a run.")],
 ) -> None:
