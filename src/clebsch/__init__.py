@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clebsch.deploy.descriptors import descriptors
     from clebsch.deploy.hessian import hessian, hessian_vector_product, vibrations
     from clebsch.deploy.predict import predict
-    from clebsch.dynamics import md, relax
+    from clebsch.dynamics import md, phonons, relax
     from clebsch.evaluation import evaluate
     from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import save_potential as save
@@ -54,6 +54,7 @@ _HOME = {
     "hessian_vector_product": "clebsch.deploy.hessian",
     "load": "clebsch.pretrained",
     "md": "clebsch.dynamics",
+    "phonons": "clebsch.dynamics",
     "predict": "clebsch.deploy.predict",
     "presets": "clebsch.models",
     "read": "clebsch.data:read_configurations",
@@ -81,6 +82,7 @@ __all__ = [
     "hessian_vector_product",
     "load",
     "md",
+    "phonons",
     "predict",
     "presets",
     "read",

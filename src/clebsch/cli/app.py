@@ -257,6 +257,26 @@ def relax(  # noqa: PLR0913
 
 
 @app.command()
+def phonons(
+    potential: PotentialName,
+    structure: StructureFile,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    supercell: Annotated[Optional[tuple[int, int, int]], typer.Option(help="Repeats of the cell.")] = None,  # noqa: UP045
+    length: Annotated[float, typer.Option(help="Or the smallest length of the supercell, Å.")] = 12.0,
+    displacement: Annotated[float, typer.Option(help="Å.")] = 0.01,
+    symprec: Annotated[float, typer.Option(help="Å, within which symmetry is looked for.")] = 1e-5,
+    device: Device = "cpu",
+) -> None:
+    """Compute phonon bands and thermal properties of a relaxed crystal, in float64."""
+    from clebsch.cli.show import console, show_phonons
+    from clebsch.dynamics import phonons as compute_phonons
+
+    choices = {"supercell": supercell, "length": length, "displacement": displacement, "symprec": symprec}
+    result = compute_phonons(potential, structure, device=device, console=console(), **choices)
+    show_phonons(result, result.write(output))
+
+
+@app.command()
 def descriptors(
     potential: PotentialName,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with atoms.")],

@@ -17,7 +17,7 @@ from clebsch.evaluation.features import layer_features
 from clebsch.models import FrozenPotential, Potential
 from clebsch.models.layer import Layer
 
-ATOMS_PER_CALL = 2048
+ATOMS_PER_CALL = 512  # more do not fit the caches of a core
 
 
 def descriptors(
