@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "ase", "jaxtyping", "llvmlite", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "torch", "typer", "vesin",
     "yaml",
 }  # fmt: skip
-OPTIONAL = {"chemiscope", "plotly", "ray", "tblite", "ipi", "openmm", "torch_sim"}
+OPTIONAL = {"chemiscope", "ipi", "openmm", "phonopy", "plotly", "ray", "tblite", "torch_sim"}
 
 # Private names of other packages that have no public counterpart.
 PRIVATE = {

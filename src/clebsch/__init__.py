@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from clebsch.data import Configuration, LabelKeys
     from clebsch.data import read_configurations as read
     from clebsch.deploy.ase import Calculator
+    from clebsch.deploy.descriptors import descriptors
     from clebsch.deploy.hessian import hessian, hessian_vector_product, vibrations
     from clebsch.deploy.predict import predict
-    from clebsch.dynamics import md, relax
+    from clebsch.dynamics import md, phonons, relax
     from clebsch.evaluation import evaluate
     from clebsch.models import MultiACE, MultiACEConfig, Potential, PotentialConfig, presets
     from clebsch.models.serialization import save_potential as save
@@ -46,12 +47,14 @@ _HOME = {
     "PotentialConfig": "clebsch.models",
     "RunConfig": "clebsch.recipe",
     "RunResult": "clebsch.run",
+    "descriptors": "clebsch.deploy.descriptors",
     "diagnose": "clebsch.run:diagnose",
     "evaluate": "clebsch.evaluation",
     "hessian": "clebsch.deploy.hessian",
     "hessian_vector_product": "clebsch.deploy.hessian",
     "load": "clebsch.pretrained",
     "md": "clebsch.dynamics",
+    "phonons": "clebsch.dynamics",
     "predict": "clebsch.deploy.predict",
     "presets": "clebsch.models",
     "read": "clebsch.data:read_configurations",
@@ -72,12 +75,14 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "__version__",
+    "descriptors",
     "diagnose",
     "evaluate",
     "hessian",
     "hessian_vector_product",
     "load",
     "md",
+    "phonons",
     "predict",
     "presets",
     "read",

@@ -294,6 +294,47 @@ def relax(  # noqa: PLR0913
 
 
 @app.command()
+def phonons(
+    potential: PotentialName,
+    structure: StructureFile,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    supercell: Annotated[Optional[tuple[int, int, int]], typer.Option(help="Repeats of the cell.")] = None,  # noqa: UP045
+    length: Annotated[float, typer.Option(help="Or the smallest length of the supercell, Å.")] = 12.0,
+    displacement: Annotated[float, typer.Option(help="Å.")] = 0.01,
+    symprec: Annotated[float, typer.Option(help="Å, within which symmetry is looked for.")] = 1e-5,
+    device: Device = "cpu",
+) -> None:
+    """Compute phonon bands and thermal properties of a relaxed crystal, in float64."""
+    from clebsch.cli.show import console, show_phonons
+    from clebsch.dynamics import phonons as compute_phonons
+
+    choices = {"supercell": supercell, "length": length, "displacement": displacement, "symprec": symprec}
+    result = compute_phonons(potential, structure, device=device, console=console(), **choices)
+    show_phonons(result, result.write(output))
+
+
+@app.command()
+def descriptors(
+    potential: PotentialName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with atoms.")],
+    output: Annotated[Path, typer.Option(help="File of the features, .npz.")],
+    layer: Annotated[Optional[int], typer.Option(help="1, 2, …, or -1 for the last; all if not given.")] = None,  # noqa: UP045
+    all_components: Annotated[bool, typer.Option("--all", help="All components, not scalars only.")] = False,
+    dtype: Dtype = "",
+    device: Device = "cpu",
+) -> None:
+    """Write the features of the atoms of every frame: features, numbers, file_index and frame of every atom."""
+    from clebsch.cli.show import console
+    from clebsch.deploy.write_descriptors import write_descriptors
+    from clebsch.pretrained import load
+    from clebsch.progress import say
+
+    loaded = load(potential, dtype=_torch_dtype(dtype), device=device)
+    shape = write_descriptors(loaded, files, output, layer=layer, invariant=not all_components, console=console())
+    say(console(), f"Saved {output}: {shape[1]:,} features of {shape[0]:,} atoms")
+
+
+@app.command()
 def info(
     path: Annotated[Path, typer.Argument(metavar="CONFIG|POTENTIAL", help="Recipe, potential, or folder of a run.")],
 ) -> None:

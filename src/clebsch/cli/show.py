@@ -18,7 +18,7 @@ from clebsch.progress import say
 if TYPE_CHECKING:
     from clebsch.data import Quantity
     from clebsch.doctor import Diagnosis
-    from clebsch.dynamics import Relaxation, Trajectory
+    from clebsch.dynamics import Phonons, Relaxation, Trajectory
     from clebsch.evaluation import Accuracy, Description
     from clebsch.interop import ImportReport
     from clebsch.run import RunResult
@@ -101,6 +101,19 @@ def show_relaxation(result: Relaxation, path: Path) -> None:
         [
             f"{said} after {steps}: forces up to {result.fmax:.3g} eV/Å, energy {before:.6f} → {after:.6f} eV",
             f"Saved {path}",
+        ],
+    )
+
+
+def show_phonons(result: Phonons, directory: Path) -> None:
+    """Print what was computed, whether the crystal is stable, and where the files are."""
+    modes = "all real" if result.stable else "IMAGINARY modes; thermal properties leave them out"
+    say(
+        console(),
+        [
+            f"supercell {' × '.join(map(str, result.supercell))}, {result.displacements} displaced",
+            f"frequencies from {result.lowest:.3f} to {result.frequencies.max():.3f} THz: {modes}",
+            f"Saved {directory}",
         ],
     )
 

@@ -29,14 +29,14 @@ def predict(
     Raises:
         DataError: a frame holds an element that the potential does not know, or two atoms at one place.
     """
-    configurations = [_bare(frame, number) for number, frame in enumerate(frames)]
+    configurations = [bare(frame, number) for number, frame in enumerate(frames)]
     starts = range(0, len(configurations), batch_size)
     batches = (configurations[start : start + batch_size] for start in starts)
     return [result for batch in batches for result in _predict_batch(potential, batch)]
 
 
-def _bare(frame: Atoms | Configuration, number: int) -> Configuration:
-    """The frame without labels."""
+def bare(frame: Atoms | Configuration, number: int) -> Configuration:
+    """Return the frame without labels; in messages it is that of its number."""
     atoms = frame.to_atoms() if isinstance(frame, Configuration) else frame
     return Configuration.from_atoms(atoms, origin=f"frame {number}")
 

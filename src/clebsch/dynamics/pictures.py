@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ase.io
@@ -15,6 +15,7 @@ from clebsch.plotting import PALETTE, figure, legend, save_figure
 
 FARTHEST, BIN = 6.0, 0.05  # Å, of distances between atoms
 MOST_FRAMES = 200
+MILLI = 1000.0
 
 
 def plot_trajectory(log: dict[str, np.ndarray], trajectory: Path, config: MDConfig, path: Path) -> Path:
@@ -55,3 +56,27 @@ def radial_distribution(frames: Iterable[Atoms]) -> tuple[np.ndarray, np.ndarray
     if crystal:  # the mean over frames of N · ρ, the pairs of an ideal gas per volume of a shell
         return middles, counts / (density * 4 * np.pi * middles**2 * BIN), True
     return middles, counts / (atoms * BIN), False
+
+
+def plot_bands(
+    path: np.ndarray,
+    frequencies: np.ndarray,
+    labels: Sequence[tuple[str, float]],
+    thermal: Mapping[str, np.ndarray],
+    file: Path,
+) -> Path:
+    """Write bands along a path of wave vectors, and heat capacity and entropy against temperature."""
+    drawn, (bands, heat) = figure(2)
+    bands.plot(path, frequencies, color=PALETTE[0], linewidth=0.8)
+    for _, place in labels:
+        bands.axvline(place, color="grey", linewidth=0.5)
+    bands.axhline(0.0, color="grey", linewidth=0.5)
+    bands.set_xticks([place for _, place in labels], [name for name, _ in labels])
+    bands.set_xlim(path[0], path[-1])
+    bands.set_ylabel("frequency (THz)")
+    for colour, name in zip(PALETTE, ("heat_capacity", "entropy"), strict=False):
+        heat.plot(thermal["temperature_K"], MILLI * thermal[f"{name}_eV_K"], color=colour, label=name.replace("_", " "))
+    heat.set_xlabel("temperature (K)")
+    heat.set_ylabel("meV/K per primitive cell")
+    legend(heat)
+    return save_figure(drawn, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clebsch.evaluation.accuracy import Accuracy, Comparison, accuracy, compare
 from clebsch.evaluation.description import Description, LayerDescription, describe
-from clebsch.evaluation.features import feature_sizes
+from clebsch.evaluation.features import feature_sizes, layer_features
 from clebsch.evaluation.files import evaluate
 from clebsch.evaluation.plots import plot_learning_curve, plot_parity
 
@@ -18,6 +18,7 @@ __all__ = [
     "describe",
     "evaluate",
     "feature_sizes",
+    "layer_features",
     "plot_learning_curve",
     "plot_parity",
 ]
