@@ -1,9 +1,10 @@
 """Build models of the public architectures of MACE with random weights, with the Python that has mace-torch.
 
-    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python scripts/build_mace_models.py FOLDER [NAME ...] [--channels N] [--elements N]
+    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python scripts/build_mace_models.py FOLDER [NAME ...] [--channels N]
 
-Every model is written as the code's own file FOLDER/NAME.model. Sizes are the published ones unless made smaller; weights
-are those of the code's initialisation, drawn with a seed, the small ones made larger so that all of them matter.
+Every model is written as the code's own file FOLDER/NAME.model. Sizes are the published ones unless made smaller;
+weights are those of the code's initialisation, drawn with a seed, and those that start near zero or at a constant are
+moved away from it, so that all of them matter.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from clebsch.basis.mlp import ACTIVATIONS, MLP, activate, activation_scale, norm
 
 
 def plain(name: str, x: np.ndarray | float) -> np.ndarray | float:
-    return {"silu": x / (1 + np.exp(-x)), "tanh": np.tanh(x), "abs": np.abs(x)}[name]
+    sigmoid = 1 / (1 + np.exp(-x))
+    return {"silu": x * sigmoid, "tanh": np.tanh(x), "abs": np.abs(x), "sigmoid": sigmoid}[name]
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
@@ -24,6 +25,7 @@ def test_published_scales():
     """Those of e3nn's normalize2mom, to the accuracy of its million random numbers."""
     assert activation_scale("silu") == pytest.approx(1.6791767923989418, rel=2e-3)
     assert activation_scale("tanh") == pytest.approx(1.5937334472592695, rel=2e-3)
+    assert activation_scale("sigmoid") == pytest.approx(1.8467055342154763, rel=2e-3)
     assert activation_scale("abs") == pytest.approx(1, abs=1e-9)
 
 

@@ -106,14 +106,14 @@ def test_no_edges_and_float32(kind: str):
 
 
 def test_wrong_configurations_are_errors():
-    with pytest.raises(ConfigError, match=r"radial.kind: expected linear, mlp or mlp_pair, got 'none'"):
+    with pytest.raises(ConfigError, match=r"radial.kind: expected linear, mlp, mlp_pair or mlp_elements, not 'none'"):
         model("none")
     with pytest.raises(ConfigError, match=r"hidden\.1.*greater than or equal to 1"):
         parse_config(RadialConfig, {"hidden": [8, 0]})
 
 
 @pytest.mark.parametrize("with_envelope", [True, False])
-@pytest.mark.parametrize("kind", ["linear", "mlp", "mlp_pair"])
+@pytest.mark.parametrize("kind", ["linear", "mlp", "mlp_pair", "mlp_elements"])
 def test_on_nodes(edges, kind: str, with_envelope: bool):
     """The weights of every pair, and any linear map of the distances applied to them."""
     basis, _, envelope = edges

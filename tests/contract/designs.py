@@ -77,6 +77,41 @@ DESIGNS = {
     "scalars_only_in_the_end": design({**SILENT, "hidden_irreps": "1o+2e"}, {**SILENT, "hidden_irreps": "1o"}, {}),
     "unordered_and_unreachable_irreps": design({"hidden_irreps": "2e+3o+0e+1o+0o"}, {"hidden_irreps": "1o+3o+0e"}),
     "second_layer_without_features": design({"residual": "linear"}, {"node_features": False, "residual": "linear"}),
+    "transformed_distances_and_densities": design(
+        {"correlation": 2, "density": {}},
+        {"correlation": 2, "density": {"trainable": True}, "residual": "element"},
+        distance_transform={"kind": "agnesi"},
+        neighbor_normalization="none",
+    ),
+    "soft_distances_and_pairs": design(
+        {"radial": {"kind": "linear"}},
+        {"radial": {"kind": "mlp_pair", "cutoff": "weights"}, "density": {}},
+        distance_transform={"kind": "soft"},
+        spline_intervals=64,
+    ),
+    "nonlinear_interactions": design(
+        *[
+            {
+                "correlation": 2,
+                "radial": {"kind": "mlp_elements"},
+                "edge_channels": 3,
+                "basis_gate": True,
+                "density": {"elements": True, "hidden": (4,), "trainable": True},
+                "residual": "linear",
+                "readout": "mlp",
+                "readout_layers": 2,
+                "readout_bias": True,
+            }
+        ]
+        * 2
+    ),
+    "boosted_transformed_distances": design(
+        {"radial": {"kind": "none"}},
+        {"radial": {"kind": "mlp_pair"}, "path_mixing": "sum"},
+        distance_transform={"kind": "agnesi", "radii": {"H": 0.5}},
+        booster={"level": 1, "hidden": (8,)},
+        spline_intervals=64,
+    ),
     "no_angles": design({"hidden_irreps": "0e"}, {"hidden_irreps": "0e", "gate": "silu"}, l_max=0),
     "five_body_one_element": linear_ace(**{**SMALL, "elements": ("C",), "num_channels": 2}, correlation=4),
     "high_degree": design({"hidden_irreps": "0e+1o+3o", "correlation": 2}, {"hidden_irreps": "0e+4e"}, l_max=4),

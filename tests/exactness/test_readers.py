@@ -70,8 +70,11 @@ def test_tensors_do_as_well_as_arrays_and_constants_of_the_code_are_passed_over(
     ("name", "changes", "message"),
     [
         ("mace", {"gate": "tanh"}, "MACE: gate = 'tanh' cannot be read, only 'silu'"),
-        ("mace", {"pair_repulsion": True}, "pair_repulsion = True cannot be read"),
-        ("mace", {"interaction_cls": "RealAgnosticDensityInteractionBlock"}, "cannot be read, only 'RealAgnosticInt"),
+        (
+            "mace",
+            {"interaction_cls": "RealAgnosticAttResidualInteractionBlock"},
+            "cannot be read, only 'RealAgnosticInt",
+        ),
         ("mace", {"hidden_irreps": "6x0e+4x1o"}, "different multiplicities"),
         ("mace", {"hidden_irreps": "6x0e+6x0e"}, "list 0e twice"),
         ("mace", {"correlation": 4}, "only a correlation of 2 or 3"),
@@ -131,7 +134,9 @@ def test_weights_of_another_code_do_not_pass(published, make):
 
 def test_several_heads_do_not_pass(published, make):
     state = {**published("mace").state, "atomic_energies_fn.atomic_energies": np.ones((2, 3))}
-    with pytest.raises(CheckpointError, match="only models with one head"):
+    with pytest.raises(
+        CheckpointError, match="atomic_energies are for 2 heads, but the settings name 1 heads: Default"
+    ):
         make("mace", state)
 
 

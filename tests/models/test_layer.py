@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from clebsch.data import Batch
 from clebsch.errors import ConfigError
 from clebsch.models import LayerConfig, MultiACE, MultiACEConfig
-from clebsch.models.layer import Layer, reachable_irreps
 from clebsch.models.edge_embedding import EdgeEmbedding
+from clebsch.models.layer import Layer, reachable_irreps
 from clebsch.models.potential import edge_vectors
 from clebsch.o3 import Irrep, Irreps, irreps_rotation, random_rotation
 from clebsch.ops import Edges, get_backend

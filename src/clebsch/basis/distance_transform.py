@@ -80,9 +80,7 @@ class DistanceTransform(nn.Module):
     sizes: Tensor
     classes: Tensor
 
-    def __init__(
-        self, config: AgnesiTransform | SoftTransform, elements: Sequence[str], dtype: torch.dtype
-    ) -> None:
+    def __init__(self, config: AgnesiTransform | SoftTransform, elements: Sequence[str], dtype: torch.dtype) -> None:
         super().__init__()
         self.config = config
         radii = atomic_radii(elements, config.radii)

@@ -62,7 +62,9 @@ def normal(
 
 
 class MLP(nn.Module):
-    r"""Perceptron :math:`x_{t+1} = c\,\mathrm{SiLU}(x_t W_t / \sqrt{n_t})`, the last layer linear; f(0) = 0 without biases.
+    r"""Perceptron :math:`x_{t+1} = c\,\mathrm{SiLU}(x_t W_t / \sqrt{n_t})`, the last layer linear.
+
+    Without biases, f(0) = 0.
 
     Args:
         sizes: widths n_t from input to output, at least two.

@@ -124,7 +124,9 @@ class RadialModel(nn.Module):
     ) -> None:
         super().__init__()
         if config.kind == "none":
-            raise ConfigError("radial.kind: expected one with weights, got 'none', which has none")
+            raise ConfigError(
+                "radial.kind: expected linear, mlp, mlp_pair or mlp_elements, not 'none', without weights"
+            )
         self.shape = (num_paths, num_channels)
         width = num_paths * num_channels
         self.config = config

@@ -206,7 +206,7 @@ def import_model(  # noqa: PLR0913
     spline: Annotated[int, typer.Option(help="Intervals of splines; 0 for the exact networks.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Import a model of a published code, and show how far its energies, forces and stresses are from the code's own."""
+    """Import a model of a published code, and show how far its energies, forces and stress are from the code's own."""
     from clebsch.cli.show import show_import
     from clebsch.config import parse_config
     from clebsch.interop.importing import ImportOptions, import_published, read_settings

@@ -13,9 +13,9 @@ import numpy as np
 from clebsch.basis import EdgeBooster, RadialModel
 from clebsch.basis.mlp import MLP
 from clebsch.models import MultiACEConfig
+from clebsch.models.edge_embedding import EdgeEmbedding
 from clebsch.models.layer import Layer
 from clebsch.models.linear import IrrepsLinear
-from clebsch.models.edge_embedding import EdgeEmbedding
 from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.o3 import clebsch_gordan

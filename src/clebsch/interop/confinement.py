@@ -1,4 +1,4 @@
-"""A published code in a process of its own: no network, no file that it could change, and an answer that is no pickle."""
+"""A published code in a process of its own: no network, no file to change, and an answer that is no pickle."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from safetensors.numpy import load
 
 from clebsch.data import Configuration
 from clebsch.errors import CheckpointError, ConfigError
-from clebsch.interop import foreign
 from clebsch.interop.published import PublishedModel, published_from_tensors
+
+FOREIGN = Path(__file__).with_name("foreign.py")
 
 # Every file system read-only but an empty one in memory, for what libraries keep beside their code.
 READ_ONLY = """
@@ -100,7 +101,7 @@ def run_published(
     confinement = find_confinement()
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
-            [*confinement.prefix, executable, "-I", "-W", "ignore", foreign.__file__],
+            [*confinement.prefix, executable, "-I", "-W", "ignore", str(FOREIGN)],
             input=json.dumps(request).encode(),
             env=_environment(home),
             capture_output=True,
@@ -127,7 +128,7 @@ def _environment(home: str) -> dict[str, str]:
     """No variable of the user but the search path; what is written, if anything, goes to ``home``."""
     places = dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME"), home)
     threads = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    # e3nn before 0.5 reads its constants, a file of its own package, with the unpickler that torch no longer defaults to
+    # e3nn before 0.5 reads constants, a file of its own, with the unpickler that torch no longer defaults to
     return {"PATH": os.environ.get("PATH", os.defpath), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", **threads, **places}
 
 

@@ -27,8 +27,8 @@ def product_parameters(source: Source, name: str, layer: Layer) -> Parameters:
     r"""Weights of the product basis, :math:`w_p = \sum_\eta w_\eta \langle U_\eta, C_p \rangle / (2L + 1)`.
 
     Args:
-        source: has the weights [elements or 1, eta, channels] of every irrep and order and, where the checkpoint kept them,
-            the couplings U themselves, which are then used.
+        source: has the weights [elements or 1, eta, channels] of every irrep and order and, where the checkpoint kept
+            them, the couplings U themselves, which are then used.
         name: of the published module.
         layer: ours.
 

@@ -2,10 +2,11 @@
 
     python -I foreign.py < request.json > answer.safetensors
 
-The request names the ``checkpoint``, the ``code``, the ``frames`` to evaluate (numbers, positions, cell, pbc), the ``heads``
-to evaluate them with (all without), and the ``inputs`` of a structure. The answer is the file that docs/interop.md
-describes: the state_dict, the settings and what the code itself gives for the frames, in float64. Unpickling runs whatever
-the file says; what the process may do is limited before that, and the answer is written by hand, not pickled.
+The request names the ``checkpoint``, the ``code``, the ``frames`` to evaluate (numbers, positions, cell, pbc), the
+``heads`` to evaluate them with (all without), and the ``inputs`` of a structure. The answer is the file that
+docs/interop.md describes: the state_dict, the settings and what the code itself gives for the frames, in float64.
+Unpickling runs whatever the file says; what the process may do is limited before that, and the answer is written by
+hand, not pickled.
 """
 
 import importlib
@@ -46,10 +47,12 @@ def describe(model, request):
     if isinstance(model, dict) and not isinstance(model.get("model"), torch.nn.Module):
         return weights(model.get("state_dict", model)), dict(request["settings"])
     model = model["model"] if isinstance(model, dict) else model
+    rounded = any(parameter.dtype == torch.float32 for parameter in model.parameters())
     model = model.double().eval()
     if request["code"] != "mace":
         return weights(model.state_dict()), dict(request["settings"])
-    settings = {**mace_settings(model), **request["settings"]}
+    left = exact_constants(model) if rounded else []
+    settings = {**mace_settings(model), "rounded_constants": left, **request["settings"]}
     tensors, settings["frame_heads"] = weights(model.state_dict()), []
     for head in request["heads"] or settings["heads"]:
         for frame in request["frames"]:
@@ -62,7 +65,9 @@ def describe(model, request):
 
 def weights(state):
     """The tensors of a state_dict."""
-    return {f"weights/{name}": array(value) for name, value in state.items() if torch.is_tensor(value) and value.numel()}
+    return {
+        f"weights/{name}": array(value) for name, value in state.items() if torch.is_tensor(value) and value.numel()
+    }
 
 
 def array(tensor):
@@ -80,7 +85,9 @@ def mace_settings(model):
     transforms = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
     transform = type(getattr(embedding, "distance_transform", None)).__name__
     neighbors = {float(interaction.avg_num_neighbors) for interaction in interactions}
-    edge_irreps = [str(getattr(interaction, "edge_irreps", interaction.node_feats_irreps)) for interaction in interactions]
+    edge_irreps = [
+        str(getattr(interaction, "edge_irreps", interaction.node_feats_irreps)) for interaction in interactions
+    ]
     sent_otherwise = [edge != str(layer.node_feats_irreps) for edge, layer in zip(edge_irreps, interactions)]
     if len(neighbors) > 1:
         raise SystemExit(f"layers have several average numbers of neighbours: {neighbors}")
@@ -109,6 +116,58 @@ def mace_settings(model):
         "embedding_specs": getattr(model, "embedding_specs", None),
         "gate": acts[0].f.__name__ if acts else "silu",
     }
+
+
+def exact_constants(model):
+    """Compute again, in float64, the constants that a model in float32 has kept; return the names of those left.
+
+    Weights stay as they are. Every constant that is replaced is one that the float32 number is the rounding of.
+    """
+    known, left = mace_constants(model), []
+    for name, buffer in model.named_buffers():
+        part = name.rpartition(".")[2]
+        exact = known.get(name, known.get(part))
+        if part.startswith("_w3j_"):
+            degrees = [int(degree) for degree in part.split("_")[2:]]
+            exact = importlib.import_module("e3nn.o3").wigner_3j(*degrees, dtype=torch.float64)
+        if exact is None or not buffer.is_floating_point():
+            continue
+        exact = torch.as_tensor(exact, dtype=torch.float64)
+        if exact.shape == buffer.shape and torch.allclose(exact, buffer, rtol=1e-6, atol=1e-6):
+            buffer.copy_(exact)
+        else:
+            left.append(name)
+    return left
+
+
+def mace_constants(model):
+    """Constants of a MACE in float64, by the names of its buffers or the last part of them."""
+    r_max, count = float(model.r_max), model.radial_embedding.out_dim
+    frequencies = torch.arange(1, count + 1, dtype=torch.float64) * np.pi / r_max
+    found = {
+        "bessel_weights": frequencies,
+        "prefactor": np.sqrt(2 / r_max),
+        "gaussian_weights": torch.linspace(0, r_max, count, dtype=torch.float64),
+        "covalent_radii": importlib.import_module("ase.data").covalent_radii,
+        "c": [0.1818, 0.5099, 0.2802, 0.02817],
+        **{"a": 1.0805, "q": 0.9183, "a_exp": 0.3, "a_prefactor": 0.4543},
+        "radial_embedding.distance_transform.p": 4.5791,
+    }
+    tools, irreps = importlib.import_module("mace.tools.cg"), importlib.import_module("e3nn.o3").Irreps
+    couplings = {}
+    for index, product in enumerate(model.products):
+        contractions = product.symmetric_contractions
+        for place, (contraction, output) in enumerate(zip(contractions.contractions, contractions.irreps_out)):
+            for nu in range(1, contraction.correlation + 1):
+                key = (str(contraction.coupling_irreps), str(output.ir), nu)
+                if key not in couplings:
+                    given = {"irreps_in": contraction.coupling_irreps, "irreps_out": irreps(str(output.ir))}
+                    couplings[key] = tools.U_matrix_real(
+                        **given, correlation=nu, use_cueq_cg=False, dtype=torch.float64
+                    )[-1]
+                prefix = f"products.{index}.symmetric_contractions.contractions.{place}"
+                found[f"{prefix}.U_matrix_{nu}"] = couplings[key]
+    return found
 
 
 def version(name):

@@ -80,6 +80,7 @@ def from_mace(
         CheckpointError: a weight is missing, left over or of the wrong shape.
     """
     source = Source("MACE", state, hyper, e3nn_version)
+    source.count("products.", ".linear.weight")
     if elements is not None:
         source.restrict(elements)
     chosen = Head.of(source, head)

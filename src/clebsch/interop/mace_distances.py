@@ -58,7 +58,9 @@ def radii_of(source: Source, name: str) -> dict[str, float]:
     """Radii in Å by element, which the code keeps for every atomic number in the dtype of the model."""
     table = source.weight(name, -1)
     found = {symbol: float(table[atomic_numbers[symbol]]) for symbol in source.elements()}
-    same = all(np.isclose(radius, covalent_radii[atomic_numbers[symbol]], atol=1e-6) for symbol, radius in found.items())
+    same = all(
+        np.isclose(radius, covalent_radii[atomic_numbers[symbol]], atol=1e-6) for symbol, radius in found.items()
+    )
     if not same:
         raise ConfigError(f"{source.code}: '{name}' are not the covalent radii that ASE lists; see docs/interop.md.")
     return found

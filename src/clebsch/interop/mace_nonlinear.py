@@ -30,8 +30,10 @@ def _depth(source: Source, prefix: str) -> int:
     return depth
 
 
-def element_parameters(source: Source, index: int, network: str, name: str, num_basis: int) -> tuple[Parameters, list[Array]]:
-    """A RadialMLP as an ElementMLP but for its last map, which is returned with its bias as [inputs, width], [1, width].
+def element_parameters(
+    source: Source, index: int, network: str, name: str, num_basis: int
+) -> tuple[Parameters, list[Array]]:
+    """A RadialMLP as an ElementMLP but for its last map and bias, which are returned as [inputs, width], [1, width].
 
     The embeddings of the elements, concatenated to the radial basis, become biases of the first layer.
     """
@@ -40,7 +42,10 @@ def element_parameters(source: Source, index: int, network: str, name: str, num_
     first, depth = source.weight(f"{net}.0.weight").T, _depth(source, f"{prefix}.{network}")
     found = {f"{name}.input": first[:num_basis] * num_basis**0.5}
     rest = first[num_basis:]
-    halves = {"neighbors": ("source_embedding", rest[: len(rest) // 2]), "centers": ("target_embedding", rest[len(rest) // 2 :])}
+    halves = {
+        "neighbors": ("source_embedding", rest[: len(rest) // 2]),
+        "centers": ("target_embedding", rest[len(rest) // 2 :]),
+    }
     for key, (embedding, rows) in halves.items():
         weight = source.weight(f"{prefix}.{embedding}.weight", every, len(rows)) / every**0.5
         found[f"{name}.{key}"] = weight[source.kept] @ rows
@@ -79,7 +84,9 @@ def nonlinear_parameters(
     name, basis, channels = f"interactions.{index}", layer.atomic_basis, config.num_channels
     sent, ours = sent_channels(config, layer), paths_of(basis.descriptor)
     num_basis = config.radial_basis.num
-    parameters, last = element_parameters(source, index, "conv_tp_weights", "atomic_basis.radial.element_mlp", num_basis)
+    parameters, last = element_parameters(
+        source, index, "conv_tp_weights", "atomic_basis.radial.element_mlp", num_basis
+    )
     arranged = [arrange_radial(part, published, ours, channels=sent, old_signs=source.old_signs) for part in last]
     parameters |= last_parameters("atomic_basis.radial.element_mlp", len(basis.layer.radial.hidden), *arranged)
     density, last = element_parameters(source, index, "density_fn", "atomic_basis.density.network", num_basis)
@@ -104,9 +111,7 @@ def nonlinear_parameters(
     }
 
 
-def gate_parameters(
-    source: Source, index: int, layer: Layer, channels: int, sent: Mapping[Irrep, int]
-) -> Parameters:
+def gate_parameters(source: Source, index: int, layer: Layer, channels: int, sent: Mapping[Irrep, int]) -> Parameters:
     """The gate of the atomic basis; the ratio of its activations' constants goes into the map behind it.
 
     Args:
@@ -123,7 +128,10 @@ def gate_parameters(
     ratios = {kind: ACTIVATION_SCALE[kind] / activation_scale(kind) for kind in ("silu", "sigmoid")}
     scaled = [mixing[irrep] * ratios["sigmoid" if irrep.l else "silu"] for irrep in irreps]
     return {
-        **linear_parameters("atomic_basis.gate.residual", _columns({irrep: residual[irrep] for irrep in layer.features if irrep in residual}, irreps)),
+        **linear_parameters(
+            "atomic_basis.gate.residual",
+            _columns({irrep: residual[irrep] for irrep in layer.features if irrep in residual}, irreps),
+        ),
         **linear_parameters("atomic_basis.gate.mixing", scaled),
     }
 

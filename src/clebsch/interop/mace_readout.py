@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clebsch.errors import CheckpointError, ConfigError
-from clebsch.interop.e3nn import ACTIVATION_SCALE, with_activation
+from clebsch.interop.e3nn import with_activation
 from clebsch.interop.parameters import Parameters, perceptron_parameters
 from clebsch.interop.published import Array, Source
 
@@ -42,7 +42,7 @@ class Head:
             CheckpointError: weights are for another number of heads.
         """
         names = heads_of(source)
-        if name is None and len(names) > 1 or name is not None and name not in names:
+        if (name is None and len(names) > 1) or (name is not None and name not in names):
             given = "none was named" if name is None else f"'{name}' was named"
             raise ConfigError(f"{source.code}: head: expected one of {', '.join(names)}, but {given}.")
         index = 0 if name is None else names.index(name)
@@ -140,7 +140,9 @@ def fixed_embedding(
     specs = source.optional("embedding_specs", {})
     unknown = [name for name in inputs if name not in specs]
     if unknown:
-        raise ConfigError(f"{source.code}: inputs: the model has no {', '.join(unknown)}, only {', '.join(specs) or 'none'}.")
+        raise ConfigError(
+            f"{source.code}: inputs: the model has no {', '.join(unknown)}, only {', '.join(specs) or 'none'}."
+        )
     if not specs:
         return embedding, np.zeros(len(embedding))
     found = [_embed(source, name, specs[name], inputs) for name in specs]
@@ -160,7 +162,9 @@ def _embed(source: Source, name: str, spec: Mapping[str, Any], inputs: Mapping[s
             f"named: inputs {{'{name}': …}}, or --input {name}=… on the command line."
         )
     if spec.get("per") != "graph":
-        raise ConfigError(f"{source.code}: the model embeds {name} of every atom; only values of a structure can be read.")
+        raise ConfigError(
+            f"{source.code}: the model embeds {name} of every atom; only values of a structure can be read."
+        )
     prefix = f"joint_embedding.embedders.{name}"
     if spec["type"] == "categorical":
         table = source.weight(f"{prefix}.weight")

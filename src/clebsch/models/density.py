@@ -30,6 +30,8 @@ class Density(nn.Module):
         generator: source of the initial weights.
     """
 
+    alpha: Tensor
+    beta: Tensor
     table: Tensor | None
 
     def __init__(

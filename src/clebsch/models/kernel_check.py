@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.errors import BackendError
-from clebsch.models.linear import IrrepsLinear
 from clebsch.models.edge_embedding import EdgeEmbedding
+from clebsch.models.linear import IrrepsLinear
 from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.potential import Potential
 from clebsch.models.product_basis import ProductBasisLayer

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from clebsch.errors import ConfigError
 from clebsch.models.config import LayerConfig, MultiACEConfig
-from clebsch.models.linear import IrrepsLinear
 from clebsch.models.edge_embedding import EdgeFeatures
+from clebsch.models.linear import IrrepsLinear
 from clebsch.models.one_particle_basis import AtomicBasis
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.models.readout import Readout

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from clebsch.basis.mlp import normal
 from clebsch.models.config import MultiACEConfig
-from clebsch.models.layer import Layer
 from clebsch.models.edge_embedding import EdgeEmbedding
+from clebsch.models.layer import Layer
 from clebsch.models.product_basis import ProductBasisLayer
 from clebsch.o3 import Irreps
 from clebsch.ops import Edges, default_backend, get_backend

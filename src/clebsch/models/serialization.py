@@ -191,7 +191,10 @@ def _further_heads(
     for index, (name, potential) in list(enumerate(heads.items()))[1:]:
         exact = _without_weights(potential.config, torch.float64, "reference")
         _fill(exact, potential.state_dict())
-        parts = {"potential": difference(state, potential, name), "frames": frames_to_tensors(compute_frames(exact, frames))}
+        parts = {
+            "potential": difference(state, potential, name),
+            "frames": frames_to_tensors(compute_frames(exact, frames)),
+        }
         tensors |= head_tensors(index, parts)
     return tensors
 
