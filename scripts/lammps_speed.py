@@ -21,10 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import ase.io
-import numpy as np
 
 from clebsch.data import Configuration
-from clebsch.deploy.ase import Calculator
 from clebsch.deploy.compiled import CompiledPotential, compile_potential
 from clebsch.deploy.lammps import build_plugin, find_lammps
 from clebsch.deploy.neighbors import SkinList

@@ -47,9 +47,7 @@ def calculator(arguments: Any, frames: list[Any]) -> Any:
 
     torch.set_default_dtype(getattr(torch, arguments.dtype))
     numbers = sorted({int(number) for frame in frames for number in frame.numbers})
-    return MACECalculator(
-        models=[build(arguments, len(numbers), numbers)], device="cpu", default_dtype=arguments.dtype
-    )
+    return MACECalculator(models=[build(arguments, len(numbers), numbers)], device="cpu", default_dtype=arguments.dtype)
 
 
 def build(arguments: Any, num_elements: int, numbers: list[int]) -> Any:
