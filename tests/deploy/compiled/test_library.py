@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import ctypes
 import multiprocessing
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -362,6 +364,29 @@ def test_calculator(library_file: Path, potential: Potential):
 def test_calculator_of_a_library_has_no_choices(library_file: Path):
     with pytest.raises(ConfigError, match="dtype, backend: a compiled library has its own"):
         clebsch.Calculator(library_file, dtype="float32", backend="cpu")
+
+
+def test_a_forked_process_has_no_threads(library_file: Path):
+    """One that was opened with threads before the fork computes alone, and is closed without waiting for them."""
+    library, frame = CompiledPotential(library_file, threads=2), water(81)
+    expected = compute_configuration(library, frame).energy
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        energy = compute_configuration(library, frame).energy
+        del library
+        os.write(writer, repr(energy).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert float(os.read(reader, 100)) == pytest.approx(expected, rel=1e-13)
+
+
+def test_python_threads_take_turns(library: CompiledPotential):
+    frames = [water(81, seed=seed) for seed in range(4)]
+    expected = [compute_configuration(library, frame).energy for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda frame: compute_configuration(library, frame).energy, frames * 5))
+    assert found == expected * 5
 
 
 def energy_in_process(path: Path, queue) -> None:

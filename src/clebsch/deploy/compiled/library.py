@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,6 +99,7 @@ class CompiledPotential:
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = Path(path)
+        self._lock = threading.Lock()
         self._handle = _POINTER()
         self._library = _load(self.path)
         self._check(self._library.clebsch_open(ABI, ctypes.byref(self._handle)), CheckpointError)
@@ -162,8 +164,9 @@ class CompiledPotential:
         energies, forces, virial = np.empty(count), np.empty((count, 3)), np.empty((3, 3))
         system = _System(count, 0, *map(_address, given), None)
         result = _Result(0.0, _address(energies), None, _address(forces), _address(virial))
-        status = self._library.clebsch_compute(self._handle, ctypes.byref(system), None, ctypes.byref(result))
-        self._check(status, DataError)
+        with self._lock:  # calls of a library do not hold Python's
+            status = self._library.clebsch_compute(self._handle, ctypes.byref(system), None, ctypes.byref(result))
+            self._check(status, DataError)
         return CompiledResult(result.energy, energies, forces, virial)
 
     def _check(self, status: int, kind: type[Exception]) -> None:

@@ -68,6 +68,7 @@ class PairClebsch : public Pair {
 
  private:
   void add_member(const std::string &);
+  void remove_members();
   void map_types(Member &, const std::vector<std::string> &);
   void gather();
   void evaluate(Member &, std::vector<double> &, double);
@@ -118,14 +119,21 @@ PairClebsch::PairClebsch(LAMMPS *lmp) : Pair(lmp)
 
 PairClebsch::~PairClebsch()
 {
-  for (auto &member : members) {
-    if (member.potential) member.close(member.potential);
-    if (member.library) dlclose(member.library);
-  }
+  remove_members();
   if (allocated) {
     memory->destroy(setflag);
     memory->destroy(cutsq);
   }
+}
+
+void PairClebsch::remove_members()
+{
+  for (auto &member : members) {
+    if (member.potential) member.close(member.potential);
+    if (member.library) dlclose(member.library);
+  }
+  members.clear();
+  cutoff = 0.0;
 }
 
 /* Settings --------------------------------------------------------------------------------------------------- */
@@ -158,6 +166,7 @@ void PairClebsch::coeff(int narg, char **arg)
     memory->create(cutsq, atom->ntypes + 1, atom->ntypes + 1, "pair:cutsq");
     allocated = 1;
   }
+  remove_members(); /* a second pair_coeff takes the place of the first */
   for (const auto &file : files) add_member(file);
   for (auto &member : members) map_types(member, symbols);
   if (force->pair && force->pair != this) { /* hybrid has asked before, when nothing was known */

@@ -3,9 +3,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include "internal.h"
 
+#define MOST_OPERANDS 64 /* more than the kernels of the highest degrees have */
 #define SPINS 2000
 #define WORK_PER_THREAD 2e4 /* operations below which another thread is not worth waking */
 
@@ -15,6 +18,7 @@ struct pool {
   atomic_long round;
   atomic_int pending;
   int stop, size;
+  pid_t owner; /* a forked process has none of the threads */
   task function;
   void *data;
   int64_t parts;
@@ -68,6 +72,7 @@ pool *pool_new(int32_t threads) {
   pthread_mutex_init(&w->lock, NULL);
   pthread_cond_init(&w->go, NULL);
   w->size = 1;
+  w->owner = getpid();
   for (int number = 1; w->threads && number < threads; number++) {
     member *me = malloc(sizeof *me);
     if (me) *me = (member){w, number};
@@ -90,7 +95,7 @@ static void start(pool *w) {
 }
 
 void pool_free(pool *w) {
-  if (!w) return;
+  if (!w || w->owner != getpid()) return; /* in a forked process, whoever waited there is waited for for ever */
   w->stop = 1;
   start(w);
   for (int number = 1; number < w->size; number++) pthread_join(w->threads[number], NULL);
@@ -101,6 +106,7 @@ void pool_free(pool *w) {
 }
 
 int64_t parts_of(const clebsch_potential *p, int64_t items, double work) {
+  if (!p->workers || p->workers->owner != getpid()) return 1;
   double most = work / WORK_PER_THREAD;
   int64_t parts = most < p->threads ? (int64_t)most : p->threads;
   if (parts > items) parts = items;
@@ -109,8 +115,8 @@ int64_t parts_of(const clebsch_potential *p, int64_t items, double work) {
 
 void in_parts(clebsch_potential *p, int64_t parts, task function, void *data) {
   pool *w = p->workers;
-  if (parts == 1 || !w) {
-    for (int64_t part = 0; part < parts; part++) function(data, part, parts);
+  if (parts == 1) {
+    function(data, 0, 1);
     return;
   }
   w->function = function;
@@ -135,7 +141,7 @@ static void call(void *data, int64_t part, int64_t parts) {
 void run_kernel(clebsch_potential *p, kernel function, int64_t items, double work, const operand *operands, int count) {
   struct {
     kernel function;
-    int64_t data[4 + 2 * 40];
+    int64_t data[4 + 2 * MOST_OPERANDS];
   } given = {.function = function};
   int64_t parts = parts_of(p, items, work);
   given.data[0] = parts;
