@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "doctor", "evaluate", "info", "bench", "sweep", "benchmark", "report", "schema",
+        "train", "doctor", "evaluate", "import", "info", "bench", "sweep", "benchmark", "report", "schema",
         "demo", "data",
     ]  # fmt: skip
     expected = {
@@ -83,6 +83,17 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
             "--dtype",
             "--device",
             "--batch-size",
+        },
+        "import": {
+            "--trust",
+            "--python",
+            "--head",
+            "--elements",
+            "--inputs",
+            "--frames",
+            "--settings",
+            "--spline",
+            "--json",
         },
         "info": set(),
         "report": {"--output"},
