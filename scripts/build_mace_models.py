@@ -60,7 +60,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "off24-medium": {**OFF, "r_max": 6.0, "L": 1},
     "ani-cc": {**OFF, "numbers": [1, 6, 7, 8], "channels": 192, "L": 2, "blocks": (RESIDUAL, RESIDUAL)},
     "mh-0": {**DENSE, "L": 1, "heads": MH_HEADS},
-    "mh-1": {**MP, **AGNESI, **NEW, "channels": 512, "L": 1, "heads": MH_HEADS, "edge_channels": 128, "edge_L": 3},
+    "mh-1": {**MP, **AGNESI, **NEW, "channels": 512, "L": 1, "heads": MH_HEADS, "edge_channels": 128, "edge_L": 1},
     "omol-0": {
         **NEW,
         "numbers": list(range(1, 84)),
@@ -73,6 +73,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "radial_MLP": [128, 128, 128],
         "edge_channels": 128,
         "edge_L": 2,
+        "use_edge_irreps_first": False,
         "heads": ["omol"],
         "embedding_specs": CHARGES,
         "use_embedding_readout": True,

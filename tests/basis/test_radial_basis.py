@@ -126,7 +126,7 @@ def test_wrong_configurations_are_errors():
         ({"cutof": {}}, r"unknown key 'radial_basis\.cutof'\. Did you mean 'cutoff'\?"),
         ({"bessel": 1}, r"unknown key 'radial_basis\.bessel'\. "),
         ({"kind": "besel"}, r"'radial_basis\.kind': expected one of bessel, .*, got 'besel'\. Did you mean 'bessel'\?"),
-        ({"cutoff": {"kind": "smooth", "p": 5}}, r"unknown key 'radial_basis\.cutoff\.p'\. Known keys: kind\."),
+        ({"cutoff": {"kind": "smooth", "p": 5}}, r"unknown key 'radial_basis\.cutoff\.p'\..* Known keys: kind\."),
         ({"cutoff": {"p": 1}}, r"'radial_basis\.cutoff\.p': Input should be greater than or equal to 2 \(got 1\)"),
         ({"num": 0}, r"'radial_basis\.num': Input should be greater"),
         ({"kind": "gaussian", "num": "many"}, r"'radial_basis\.num': Input should be a valid integer"),

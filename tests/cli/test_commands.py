@@ -65,8 +65,8 @@ def test_help_loads_nothing_heavy():
 def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
     """An option is added here on purpose or not at all."""
     assert [line.split()[0] for line in call(capsys, "--help").split("Commands:")[1].splitlines() if line] == [
-        "train", "doctor", "evaluate", "md", "relax", "phonons", "descriptors", "info", "bench", "sweep", "benchmark",
-        "report", "schema", "demo", "compile", "verify", "data", "lammps",
+        "train", "doctor", "evaluate", "import", "md", "relax", "phonons", "descriptors", "info", "bench", "sweep",
+        "benchmark", "report", "schema", "demo", "compile", "verify", "data", "lammps",
     ]  # fmt: skip
     expected = {
         "train": {"--nproc"},
@@ -117,6 +117,17 @@ def test_the_commands_and_their_options(capsys: pytest.CaptureFixture[str]):
         },
         "phonons": {"--output", "--supercell", "--length", "--displacement", "--symprec", "--device"},
         "descriptors": {"--output", "--layer", "--all", "--dtype", "--device"},
+        "import": {
+            "--trust",
+            "--python",
+            "--head",
+            "--elements",
+            "--inputs",
+            "--frames",
+            "--settings",
+            "--spline",
+            "--json",
+        },
         "info": set(),
         "report": {"--output"},
         "sweep": {"--engine", "--processes", "--threads", "--address"},

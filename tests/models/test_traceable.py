@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from clebsch.data import Batch
-from clebsch.models import Potential, PotentialConfig
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import mace
 from clebsch.ops import Edges, ElementGroups
 
@@ -61,9 +61,27 @@ def batch_of(tensors: tuple[Tensor, ...]) -> Batch:
     return Batch(positions, cell, edges, shifts, graph_index, num_atoms)
 
 
-def test_one_trace_serves_other_sizes(make_batch: Callable[..., Batch], backend: str):
+def of_every_part(backend: str, intervals: int | None) -> Potential:
+    """Densities, a gate, networks of the elements and transformed distances, with the terms of public MACE models."""
+    settings = {"edge_channels": 3, "basis_gate": True, "residual": "linear", "radial": {"kind": "mlp_elements"}}
+    plain = {"correlation": 2, "hidden_irreps": "0e+1o", "density": {}, "residual": "element"}
+    layers = ({**plain, **settings, "density": {"elements": True}}, {**plain, "hidden_irreps": "0e"})
+    model = MultiACEConfig.model_validate(
+        {
+            **{name: size for name, size in SMALL.items() if name != "L_max"},
+            "layers": layers,
+            "distance_transform": {"kind": "agnesi"},
+            "spline_intervals": intervals,
+        }
+    )
+    config = PotentialConfig(model=model, terms=(ZBLConfig(exponent=0.3),))
+    return Potential(config, e0=E0, scale=2.0, dtype="float64", backend=backend, seed=1)
+
+
+@pytest.mark.parametrize("make", [potential, lambda b: of_every_part(b, 16), lambda b: of_every_part(b, None)])
+def test_one_trace_serves_other_sizes(make_batch: Callable[..., Batch], backend: str, make: Callable[[str], Potential]):
     """Three graphs where two were traced; the exported program too."""
-    found = potential(backend).frozen()
+    found = make(backend).frozen()
     traced_for, other = make_batch(7, 5, periodic=True), make_batch(9, 4, 6, periodic=True, seed=3)
     program = make_fx(Program(found), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*tensors_of(traced_for))
     dynamic = tuple({0: torch.export.Dim.AUTO} for _ in tensors_of(traced_for))
@@ -98,7 +116,7 @@ COMPILED = """
 import torch
 import torch._dynamo
 from clebsch.data import Configuration
-from clebsch.models import Potential, PotentialConfig
+from clebsch.models import MultiACEConfig, Potential, PotentialConfig, ZBLConfig
 from clebsch.models.presets import mace
 
 torch._dynamo.config.trace_autograd_ops = True

@@ -90,8 +90,10 @@ class EdgeBooster(nn.Module):
         """Radial basis times cutoff and pairs z_i * Z + z_j to the coefficients of Y_l, l = 0 … l_max."""
         return self._boost(basis, lambda of_pairs: of_pairs.index_select(0, pairs))
 
-    def on_nodes(self, basis: Float[Tensor, "nodes num_basis"]) -> Float[Tensor, "pairs nodes degrees channels"]:
-        """Radial basis times cutoff at some distances to the coefficients of all element pairs."""
+    def on_nodes(
+        self, basis: Float[Tensor, "*blocks nodes num_basis"]
+    ) -> Float[Tensor, "pairs nodes degrees channels"]:
+        """Radial basis times cutoff at some distances, one block or one per pair, to the coefficients of all pairs."""
         return self._boost(basis, lambda of_pairs: of_pairs[:, None])
 
     def _boost(self, basis: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:

@@ -194,7 +194,7 @@ def import_model(  # noqa: PLR0913
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Its pickle, or a safetensors state_dict.")],
     output: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Potential to write.")],
     trust: Annotated[bool, typer.Option("--trust", help="Unpickle the checkpoint, which runs what it says.")] = False,
-    python: Annotated[str, typer.Option(help="Python that has the published code.")] = sys.executable,
+    python: Annotated[str, typer.Option(help="Python that has the published code; this one if not given.")] = "",
     head: Annotated[str, typer.Option(help="Head that is loaded by default; the first if not given.")] = "",
     elements: Annotated[str, typer.Option(help="Elements to read, as H,C,O; all if not given.")] = "",
     inputs: Annotated[str, typer.Option(help="Inputs of structures, as total_charge=0,total_spin=1.")] = "",
@@ -213,7 +213,7 @@ def import_model(  # noqa: PLR0913
 
     given = {
         "trust": trust,
-        "python": python,
+        "python": python or sys.executable,
         "head": head or None,
         "elements": tuple(elements.split(",")) if elements else (),
         "inputs": {name: int(value) for name, value in _pairs(inputs, "--inputs", value="an integer").items()},

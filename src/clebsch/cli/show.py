@@ -149,11 +149,12 @@ def show_import(report: ImportReport, output: Path, *, as_json: bool = False) ->
     if as_json:
         show_json(report.as_json())
         return
-    table = _table(f"largest relative differences to {report.source}", "head", "frame", "atoms", *PARITY)
+    table = _table(f"largest relative differences to {report.source}", "atoms", *PARITY)
     for entry in report.parity:
         values = [getattr(entry.difference, name) for name in PARITY]
         cells = ["–" if value is None else f"{value:.0e}" for value in values]
-        table.add_row(entry.head or "–", entry.frame, str(entry.atoms), *cells)
+        head = f"{entry.head}: " if len(report.heads) > 1 else ""
+        table.add_row(head + Path(entry.frame).name, str(entry.atoms), *cells)
     lines = [f"Read in a process with: {report.confinement}"] if report.confinement else []
     if not report.parity:
         lines.append("The file has no frames that the code has evaluated: nothing was compared.")

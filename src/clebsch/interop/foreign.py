@@ -71,7 +71,8 @@ def weights(state):
 
 
 def array(tensor):
-    """A tensor as an array in C order."""
+    """A tensor as an array in C order; numbers of half precision in single precision."""
+    tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
 
 
