@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +177,42 @@ def test_dynamics_conserves_energy(ethanol: Atoms):
     start = ethanol.get_total_energy()
     VelocityVerlet(ethanol, timestep=0.1 * units.fs).run(50)
     assert ethanol.get_total_energy() == pytest.approx(start, abs=2e-3)
+
+
+def results(atoms: Atoms) -> tuple[float, np.ndarray]:
+    return atoms.get_potential_energy(), atoms.get_forces()
+
+
+def test_a_deep_copy_is_independent(ethanol: Atoms):
+    energy, forces = results(ethanol)
+    twin = copy.deepcopy(ethanol)
+    assert twin.calc is not ethanol.calc and twin.calc.potential is not ethanol.calc.potential
+    twin.calc.reset()
+    assert twin.get_potential_energy() == energy
+    np.testing.assert_array_equal(twin.get_forces(), forces)
+    twin.rattle(0.05, seed=9)
+    assert twin.get_potential_energy() != energy
+    assert ethanol.get_potential_energy() == energy and ethanol.calc.check_state(ethanol) == []
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # Python 3.12
+def test_in_other_processes(ethanol: Atoms, method: str):
+    """As in a pool over frames: atoms with their calculator are sent there and computed."""
+    energy, forces = results(ethanol)
+    moved = ethanol.copy()
+    moved.rattle(0.05, seed=5)
+    moved.calc = ethanol.calc
+    ethanol.calc.reset()
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        (first, other) = pool.map(results, [ethanol, moved])
+    assert first[0] == pytest.approx(energy, abs=1e-9)
+    np.testing.assert_allclose(first[1], forces, atol=1e-9)
+    assert other[0] == pytest.approx(moved.get_potential_energy(), abs=1e-9) != pytest.approx(energy, abs=1e-3)
+
+
+def test_no_stresses_of_atoms(copper: Atoms):
+    """They are not defined uniquely by a many-body energy: ASE says that the calculator has none."""
+    assert "stresses" not in copper.calc.implemented_properties
+    with pytest.raises(PropertyNotImplementedError):
+        copper.get_stresses()

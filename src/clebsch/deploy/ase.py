@@ -39,6 +39,9 @@ class Calculator(AseCalculator):
     every twentieth call looks at; `grades` tells how far they are. If a trajectory explodes, an `ExplodedError` says
     so, and ``last_good`` is the last frame with finite forces.
 
+    Copies (`copy.deepcopy`) and calculators in other processes, forked or spawned, are independent and give the same
+    results; in the last bits these depend on the number of threads, which is one in forked processes.
+
     Args:
         potential: a potential, or the path of a saved one, which then has to reproduce its reference frames. A frozen
             copy of it is kept: later training does not reach the calculator. A compiled library ("potential.so") is

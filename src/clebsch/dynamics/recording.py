@@ -33,6 +33,7 @@ class State:
         rng: state of the random generator.
         sizes: bytes of the trajectory and of the log up to this step.
         identity: of the run, to which it belongs.
+        threads: of the arithmetic, on whose number rounding depends.
     """
 
     step: int
@@ -40,11 +41,12 @@ class State:
     rng: dict[str, Any]
     sizes: dict[str, int]
     identity: dict[str, Any]
+    threads: int
 
     def write(self, directory: Path) -> None:
         """Write it in place of the former one, whole or not at all."""
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
-        header = {name: getattr(self, name) for name in ("step", "rng", "sizes", "identity")}
+        header = {name: getattr(self, name) for name in ("step", "rng", "sizes", "identity", "threads")}
         write_tensor_file(directory / STATE_NAME, tensors, header, STATE)
 
     @classmethod
@@ -56,7 +58,8 @@ class State:
         tensors, header = read_tensor_file(path, STATE)
         with explained_content(path, STATE):
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            return cls(header["step"], arrays, header["rng"], header["sizes"], header["identity"])
+            known = {name: header[name] for name in ("step", "rng", "sizes", "identity", "threads")}
+            return cls(arrays=arrays, **known)
 
 
 class Recorder:

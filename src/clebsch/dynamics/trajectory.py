@@ -77,7 +77,7 @@ def md(
 ) -> Trajectory:
     """Run molecular dynamics, or go on with what is in ``output``: a run that was killed, or one of fewer steps.
 
-    Going on gives the trajectory and the log of a run that was never stopped, byte for byte.
+    Going on, with as many threads, gives the trajectory and the log of a run that was never stopped, byte for byte.
 
     Args:
         potential: a potential, the path of a saved one or the name of one that comes with the library.
@@ -155,6 +155,9 @@ class _Run:
         self._restore(state)
         self.recorder = Recorder(self.directory, self.provenance, state.sizes)
         say(console, f"Goes on at step {self.step:,} of {self.config.steps:,}")
+        if state.threads != torch.get_num_threads():
+            now = torch.get_num_threads()
+            say(console, f"on {now} threads, before {state.threads}: the same dynamics, but not to the last bit")
         return self.step
 
     def advance(self, console: Console | None) -> None:
@@ -194,7 +197,8 @@ class _Run:
         arrays |= {"cell": self.atoms.cell.array, "first_energy": np.array(self.first_energy)}
         arrays |= carried(self.integrator, self.config)
         rng = dict(self.rng.bit_generator.state)
-        State(self.step, arrays, rng, self.recorder.sync(), self.identity).write(self.directory)
+        sizes, threads = self.recorder.sync(), torch.get_num_threads()
+        State(self.step, arrays, rng, sizes, self.identity, threads).write(self.directory)
 
     def _restore(self, state: State) -> None:
         self.atoms.set_cell(state.arrays["cell"])
