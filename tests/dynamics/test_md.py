@@ -24,7 +24,7 @@ import clebsch
 from clebsch import Potential
 from clebsch.dynamics import MDConfig
 from clebsch.dynamics.pictures import radial_distribution
-from clebsch.dynamics.recording import State
+from clebsch.dynamics.recording import Recorder, State
 from clebsch.errors import ConfigError, DataError, ExplodedError, ExtrapolationWarning, FolderInUseError
 from clebsch.models.serialization import save_potential
 from clebsch.run.lock import hold
@@ -177,6 +177,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(ethanol: Atoms, tmp_pat
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+def test_a_signal_stops_after_the_step(alloy_potential: Potential, copper: Atoms, tmp_path: Path, monkeypatch):
+    """As a queue sends it at the end of a job's time: the state is saved, and the status says which signal it was."""
+    whole = tmp_path / "whole"
+    clebsch.md(alloy_potential, copper, whole, steps=12, every=4)
+    record = Recorder.record
+
+    def interrupted(self: Recorder, atoms: Atoms, step: int, picoseconds: float) -> None:
+        record(self, atoms, step, picoseconds)
+        if step == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr(Recorder, "record", interrupted)
+        clebsch.md(alloy_potential, copper, tmp_path / "stopped", steps=12, every=4)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert State.read(tmp_path / "stopped").step == 4
+    assert clebsch.md(alloy_potential, copper, tmp_path / "stopped", steps=12, every=4).began == 4
+    assert contents(tmp_path / "stopped") == contents(whole)
+
+
 def test_a_trajectory_that_explodes(ethanol_potential: Potential, ethanol: Atoms, tmp_path: Path):
     """The offending frame is kept, and the frames up to it."""
     with warnings.catch_warnings(), pytest.raises(ExplodedError) as stopped:
@@ -208,6 +228,14 @@ def test_another_run_in_the_folder(alloy_potential: Potential, copper: Atoms, tm
         clebsch.md(alloy_potential, copper, tmp_path, steps=3)
     with hold(tmp_path), pytest.raises(FolderInUseError, match="works in"):
         clebsch.md(alloy_potential, copper, tmp_path, steps=8)
+
+
+def test_files_of_somebody_else(alloy_potential: Potential, copper: Atoms, tmp_path: Path):
+    (tmp_path / "log.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"log\.csv' is there, but no state"):
+        clebsch.md(alloy_potential, copper, tmp_path, steps=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+    assert (tmp_path / "log.csv").read_text() == "mine"
 
 
 def test_velocities_of_the_structure(ethanol_potential: Potential, ethanol: Atoms, tmp_path: Path):

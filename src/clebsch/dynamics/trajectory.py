@@ -36,6 +36,7 @@ from clebsch.files import write_file, write_json
 from clebsch.models import Potential
 from clebsch.progress import progress, say
 from clebsch.run.lock import hold
+from clebsch.training.signals import StopSignals, leave
 from clebsch.version import __version__
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def md(
     """Run molecular dynamics, or go on with what is in ``output``: a run that was killed, or one of fewer steps.
 
     Going on, with as many threads, gives the trajectory and the log of a run that was never stopped, byte for byte.
+
+    SIGINT, SIGTERM and SIGUSR1 stop it after the running step, with its state saved; it ends by KeyboardInterrupt, or
+    with exit status 128 + the number of the signal.
 
     Args:
         potential: a potential, the path of a saved one or the name of one that comes with the library.
@@ -138,6 +142,7 @@ class _Run:
         state = State.read(self.directory)
         self.rng = np.random.default_rng(self.config.seed)
         if state is None:
+            self._require_no_other_files()
             if self.config.velocities == "draw":
                 thermalize(self.atoms, self.config.temperature, self.rng)
             hold_centre_of_mass(self.atoms, self.config)
@@ -147,6 +152,7 @@ class _Run:
             record = {"clebsch_version": __version__, **self.provenance, **self.identity, **self.config.model_dump()}
             write_json(self.directory / CONFIG_NAME, record)
             self.recorder.record(self.atoms, 0, 0.0)
+            self._save()
             return 0
         self._require_same(state)
         if state.step > self.config.steps:
@@ -161,17 +167,24 @@ class _Run:
         return self.step
 
     def advance(self, console: Console | None) -> None:
-        """Take the steps that are left."""
+        """Take the steps that are left, or those until a signal asks to stop."""
         config, saved = self.config, time.monotonic()
         left = range(self.step, config.steps)
         label = f"{config.ensemble}, steps"
-        for _ in progress(console, left, label, len(left)):
-            self._take_step()
-            if self.step % config.every == 0:
-                self.recorder.record(self.atoms, self.step, self.picoseconds)
-            if self.step == config.steps or time.monotonic() - saved >= config.save_seconds:
-                self._save()
-                saved = time.monotonic()
+        with StopSignals() as stop:
+            for _ in progress(console, left, label, len(left)):
+                self._take_step()
+                if self.step % config.every == 0:
+                    self.recorder.record(self.atoms, self.step, self.picoseconds)
+                last = self.step == config.steps or stop.received is not None
+                if last or time.monotonic() - saved >= config.save_seconds:
+                    self._save()
+                    saved = time.monotonic()
+                if last:
+                    break
+        if stop.received is not None and self.step < config.steps:
+            say(console, f"Stopped by {stop.received.name} after step {self.step:,}; the same call goes on from there.")
+            leave(stop.received)
 
     def _take_step(self) -> None:
         last = self.atoms.copy()
@@ -217,6 +230,14 @@ class _Run:
             raise ConfigError(
                 f"'{self.directory}' has a trajectory that differs in {said}. Give another output, or what it had."
             )
+
+    def _require_no_other_files(self) -> None:
+        """What is written first is a state: files without one are somebody's."""
+        for name in (TRAJECTORY_NAME, LOG_NAME):
+            if (self.directory / name).exists():
+                raise ConfigError(
+                    f"'{self.directory / name}' is there, but no state to go on from. Give another output, or move it."
+                )
 
     def _exploded(self, last: Atoms, reason: str) -> ExplodedError:
         """Keep the frame before and the offending one, and say where they are."""
