@@ -335,6 +335,20 @@ def test_a_checkpoint_of_format_1(course, train, monkeypatch):
         train("parts", course, resume=True)
 
 
+def test_a_checkpoint_from_before_some_fields_of_the_model(train, monkeypatch):
+    """What is not in it has its default."""
+    whole = train("whole", "plateau")
+    stop_after(monkeypatch, 12)
+    path = train("parts", "plateau")[0] / CHECKPOINT_NAME
+    monkeypatch.undo()
+    tensors, header = read_tensor_file(path, CHECKPOINT)
+    model = header["identity"]["potential"]["model"]
+    assert model.pop("distance_transform", "missing") is None
+    assert all(layer.pop("density", "missing") is None for layer in model["layers"])
+    write_tensor_file(path, tensors, header, CHECKPOINT)
+    assert_same_end(whole, train("parts", "plateau", resume=True))
+
+
 def test_another_config_is_refused_key_by_key(train, train_graphs, valid_graphs, make_potential, make_config, tmp_path):
     folder, potential, _ = train("whole", "cosine", max_epochs=2)
     changed = {**COURSES["cosine"], "max_epochs": 4, "optimizer": {"lr": 0.5}}

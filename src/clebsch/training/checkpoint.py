@@ -24,7 +24,7 @@ from clebsch.progress import say
 from clebsch.training.config import TrainConfig
 from clebsch.training.extension import describe_extension, extended_from, require_choice
 from clebsch.training.state import TrainingState
-from clebsch.training.upgrade import upgrade_identity
+from clebsch.training.upgrade import complete_identity, upgrade_identity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,7 +107,7 @@ def load_checkpoint(
         stored, now = header["identity"], json.loads(json.dumps(identity))
         if header["format_version"] < 2:
             stored = upgrade_identity(stored)
-        before, differences = compare_courses(stored, now)
+        before, differences = compare_courses(complete_identity(stored), now)
     if differences:
         raise CheckpointError(
             f"Checkpoint '{path}' belongs to another run; going on from it would not repeat that run. What differs:\n"
